@@ -1,0 +1,41 @@
+"""Models whose normaliser, or whose gradient, is the interesting part.
+
+Every model reads ``log p(x) = unnormalized_log_prob(x) - log_partition``. The submodules load on first use,
+so ``import logprob`` costs no more than ``import torch``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import torch as _torch  # noqa: F401  (a broken torch should fail here, by name, and not in some submodule)
+
+__version__ = "0.1.0"
+
+_SUBMODULES = ("circuits", "data", "distributions", "experiments", "metrics", "objectives", "testing", "transforms")
+
+if TYPE_CHECKING:
+    from logprob import circuits, data, distributions, experiments, metrics, objectives, testing, transforms
+
+__all__ = [
+    "__version__",
+    "circuits",
+    "data",
+    "distributions",
+    "experiments",
+    "metrics",
+    "objectives",
+    "testing",
+    "transforms",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"logprob.{name}")
+    raise AttributeError(f"module 'logprob' has no attribute {name!r}; it has: {', '.join(_SUBMODULES)}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Squared and monotonic probabilistic circuits: exact normaliser, marginals and missing values."""

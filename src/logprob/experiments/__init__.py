@@ -1,0 +1,1 @@
+"""The runner: a recipe in, a folder of results out."""
