@@ -1,0 +1,72 @@
+"""Gram matrices with unit diagonal: the algebra of squares that are integrated.
+
+``Z_ij = int h_i(x) h_j(x) dx`` over the unobserved variables of a region is stored as
+``Z = diag(e^d) C diag(e^d)`` with ``diag(C) = 1``. As Z is positive semi-definite, ``|C_ij| <= 1``, and the
+elementwise product of two such matrices is another: nothing over- or underflows. The norms ``d`` are constants of
+the gradient; they cancel exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from logprob.circuits.scaled import absorb, scale_dtype
+
+
+class Gram(NamedTuple):
+    """``Z = diag(exp(log_norm)) C diag(exp(log_norm))``: ``C`` is ``(F, B, K, K)``, ``log_norm`` ``(F, B, K)``."""
+
+    correlation: Tensor
+    log_norm: Tensor
+
+
+def from_matrix(matrix: Tensor, log_units: Tensor | None = None) -> Gram:
+    """Normalise ``diag(e^l) G diag(e^l)``; a unit without norm, to rounding, gets a row of zeros and ``-inf``."""
+    diagonal = matrix.detach().diagonal(dim1=-2, dim2=-1)
+    alive = diagonal > 0
+    norm = diagonal.masked_fill(~alive, 1.0).sqrt()
+    inverse = (1 / norm).masked_fill(~alive, 0.0)
+    log_norm = norm.to(scale_dtype(norm.device)).log().masked_fill(~alive, -math.inf)
+    correlation = matrix * inverse.unsqueeze(-1) * inverse.unsqueeze(-2)
+    return Gram(correlation, log_norm if log_units is None else log_norm + log_units)
+
+
+def from_vector(log_abs: Tensor, sign: Tensor, dtype: torch.dtype) -> Gram:
+    """The rank-one matrix ``h h^T`` of an observed region, ``h = sign exp(log_abs)`` of shape ``(F, B, K)``."""
+    log_norm = log_abs.detach().to(scale_dtype(log_abs.device))
+    dead = log_norm == -math.inf
+    unit = (sign * (log_abs - log_norm.masked_fill(dead, 0.0)).exp()).to(dtype)
+    return Gram(unit.unsqueeze(-1) * unit.unsqueeze(-2), log_norm)
+
+
+def product(left: Gram, right: Gram) -> Gram:
+    """Unit by unit: the elementwise product of the matrices."""
+    return Gram(left.correlation * right.correlation, left.log_norm + right.log_norm)
+
+
+rescaled_product = product
+
+
+def weighted_sum(weight: Tensor, state: Gram) -> Gram:
+    """``W Z W^T`` with ``W`` of shape ``(F, K_out, K)``."""
+    scaled, row = absorb(weight, state.log_norm)
+    return from_matrix(scaled @ state.correlation @ scaled.mT, row)
+
+
+def bilinear(weight: Tensor, left: Gram, right: Gram) -> Gram:
+    """``sum_ijpq W_kij W_lpq A_ip B_jq``, contracted pairwise in O(K^4)."""
+    pairs = (left.log_norm.unsqueeze(-1) + right.log_norm.unsqueeze(-2)).flatten(-2)
+    scaled, row = absorb(weight.flatten(2), pairs)
+    cube = scaled.unflatten(-1, weight.shape[2:])  # (F, B, K_out, K, K)
+    half = left.correlation.unsqueeze(2) @ cube @ right.correlation.unsqueeze(2)
+    return from_matrix(half.flatten(-2) @ scaled.mT, row)
+
+
+def log_total(state: Gram) -> Tensor:
+    """``log Z`` of a state with one unit, ``(F, B)``."""
+    value = state.correlation[..., 0, 0]
+    return value.masked_fill(value == 0, 1.0).log() + 2 * state.log_norm[..., 0]

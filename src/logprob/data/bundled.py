@@ -1,0 +1,154 @@
+"""Real data that comes with scikit-learn: what examples and tests use where no file may be needed."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from logprob.data.base import Dataset, DataSource
+from logprob.data.splits import Splits, batches, provenance, seeded_split, split_size, standardisation
+
+RULE = "bundled/1"
+
+
+def _load(function: str) -> tuple[NDArray[np.float64], NDArray[np.int64], dict[str, Any]]:
+    """Rows, labels, and where they come from; scikit-learn is imported here, by whoever asks for its data."""
+    try:
+        sklearn = importlib.import_module("sklearn")
+        datasets = importlib.import_module("sklearn.datasets")
+    except ImportError as error:
+        raise ImportError(f"{function} is scikit-learn's data: pip install 'logprob[experiments]'") from error
+    rows, labels = getattr(datasets, function)(return_X_y=True)
+    return (
+        rows,
+        labels.astype(np.int64),
+        {"name": f"sklearn.datasets.{function}", "version": sklearn.__version__},
+    )
+
+
+def _load_split(
+    function: str, sizes: tuple[float, float], seed: int
+) -> tuple[Splits, Splits, dict[str, Any]]:
+    """Rows and labels of each split, and what the provenance says of them."""
+    rows, labels, source = _load(function)
+    valid, test = (
+        split_size(size, len(rows), what) for size, what in zip(sizes, ("valid", "test"), strict=True)
+    )
+    index = seeded_split(len(rows), valid, test, seed)
+    rule = {"rule": "RandomState(seed).permutation: valid, test, train", "seed": seed}
+    return index.of(rows), index.of(labels), {"split": rule, "files": [source]}
+
+
+def _standardised(name: str, function: str, sizes: tuple[float, float], seed: int) -> Dataset:
+    rows, labels, parts = _load_split(function, sizes, seed)
+    affine = standardisation(rows.train)
+    x = [affine.inv(torch.from_numpy(part)) for part in rows]
+    made = provenance(RULE, rows, standardisation=affine, **parts)
+    return Dataset(name, *batches(x, labels), transform=affine, provenance=made)
+
+
+@dataclass(frozen=True)
+class Digits(DataSource):
+    """1,797 handwritten digits of 8 x 8 pixels, the offline stand-in for MNIST.
+
+    ``x`` is ``(N, 64)`` int64, 0..16 (17 categories), row-major, and ``target`` the digit. Border pixels that never change are kept,
+    as an image needs them.
+
+    Args:
+        valid: fraction below 1, or number of rows.
+        test: as ``valid``.
+        seed: of the split, :func:`~logprob.data.splits.seeded_split`.
+
+    References: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998.
+
+    Example:
+        >>> data = Digits().load()
+        >>> data.train.x.shape, data.categories, data.image_shape
+        (torch.Size([1259, 64]), 17, (1, 8, 8))
+    """
+
+    valid: float = 0.1
+    test: float = 0.2
+    seed: int = 42
+
+    def load(self, root: str | Path | None = None) -> Dataset:
+        """Split the rows; ``root`` is not used.
+
+        Raises:
+            ImportError: if scikit-learn is not installed.
+            ValueError: if a split would be empty.
+        """
+        rows, labels, parts = _load_split("load_digits", (self.valid, self.test), self.seed)
+        rows = Splits(*(part.astype(np.int64) for part in rows))
+        made = provenance(RULE, rows, **parts)
+        return Dataset("digits", *batches(rows, labels), categories=17, image_shape=(1, 8, 8), provenance=made)
+
+
+@dataclass(frozen=True)
+class Wine(DataSource):
+    """Thirteen chemical measurements of 178 wines; ``target`` is one of three cultivars.
+
+    Standardised by the training rows.
+
+    Args:
+        valid: fraction below 1, or number of rows.
+        test: as ``valid``.
+        seed: of the split, :func:`~logprob.data.splits.seeded_split`.
+
+    References: Forina et al., "Wine Recognition Data", UCI, 1991.
+
+    Example:
+        >>> Wine().load().train.x.shape
+        torch.Size([126, 13])
+    """
+
+    valid: float = 0.1
+    test: float = 0.2
+    seed: int = 42
+
+    def load(self, root: str | Path | None = None) -> Dataset:
+        """Split and standardise; ``root`` is not used.
+
+        Raises:
+            ImportError: if scikit-learn is not installed.
+            ValueError: if a split would be empty.
+        """
+        return _standardised("wine", "load_wine", (self.valid, self.test), self.seed)
+
+
+@dataclass(frozen=True)
+class BreastCancer(DataSource):
+    """Thirty measurements of 569 cell nuclei; ``target`` is 0 for malignant, 1 for benign.
+
+    Standardised by the training rows.
+
+    Args:
+        valid: fraction below 1, or number of rows.
+        test: as ``valid``.
+        seed: of the split, :func:`~logprob.data.splits.seeded_split`.
+
+    References: Street, Wolberg, Mangasarian, "Nuclear feature extraction for breast tumor diagnosis", 1993.
+
+    Example:
+        >>> BreastCancer().load().train.x.shape
+        torch.Size([400, 30])
+    """
+
+    valid: float = 0.1
+    test: float = 0.2
+    seed: int = 42
+
+    def load(self, root: str | Path | None = None) -> Dataset:
+        """Split and standardise; ``root`` is not used.
+
+        Raises:
+            ImportError: if scikit-learn is not installed.
+            ValueError: if a split would be empty.
+        """
+        return _standardised("breast_cancer", "load_breast_cancer", (self.valid, self.test), self.seed)
