@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from dataclasses import dataclass
 
@@ -28,15 +27,15 @@ class _Table(InputFamily):
     def values(self, theta: Tensors, x: Tensor) -> Scaled:
         """Look up the states ``x`` ``(S, B)``; each state's row of the table is rescaled once, not once a data row."""
         table = self.table(theta)
-        size = torch.linalg.vector_norm(table.detach(), ord=math.inf, dim=-1, keepdim=True)  # (S, V, 1)
+        size = table.detach().abs().amax(-1, keepdim=True)  # (S, V, 1)
         safe = size.masked_fill(size == 0, 1.0)
         log_size = size.to(scale_dtype(size.device)).log()
         return Scaled(_look_up(table / safe, x), _look_up(log_size, x).squeeze(-1))
 
     def log_values(self, theta: Tensors, x: Tensor) -> SignedLog:
         """Look up sign and log-magnitude."""
-        log_abs, sign = signed_log.from_linear(self.table(theta))
-        return SignedLog(_look_up(log_abs, x), _look_up(sign, x))
+        log_abs, unit = signed_log.from_linear(self.table(theta))
+        return SignedLog(_look_up(log_abs, x), _look_up(unit, x))
 
     def gram(self, theta: Tensors) -> Gram:
         """``sum_v f_i(v) f_j(v)``."""

@@ -73,7 +73,7 @@ class CircuitState:
             self.roots(signed_log, self.leaves.signed_log(x[:, rows], None if missing is None else missing[:, rows]))
             for rows in redo.split(self._chunk)
         ]
-        exact = torch.cat([part.log_abs.squeeze(-1) for part in parts], dim=1)
+        exact = torch.cat([signed_log.log_magnitude(part) for part in parts], dim=1)
         return log_values.index_copy(1, redo, exact.to(log_values.dtype))
 
     def log_squares(self, x: Tensor, missing: Tensor) -> Tensor:

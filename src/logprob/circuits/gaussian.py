@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from logprob.circuits import scaled
+from logprob.circuits import scaled, signed_log
 from logprob.circuits.gram import Gram
 from logprob.circuits.initializers import Initializer
 from logprob.circuits.inputs import InputFamily, Tensors
@@ -46,9 +46,10 @@ class Gaussian(InputFamily):
         return scaled.from_log(_log_density(theta, x))
 
     def log_values(self, theta: Tensors, x: Tensor) -> SignedLog:
-        """Log-densities at ``x``; the sign is one."""
-        log_density = _log_density({name: value.double() for name, value in theta.items()}, x.double())
-        return SignedLog(log_density, torch.ones_like(log_density))
+        """Densities at ``x`` by their logarithms."""
+        return signed_log.from_log(
+            _log_density({name: value.double() for name, value in theta.items()}, x.double())
+        )
 
     def gram(self, theta: Tensors) -> Gram:
         """Overlaps of all pairs, already with unit diagonal in closed form."""
@@ -72,5 +73,5 @@ def _scale(theta: Tensors) -> Tensor:
 
 def _log_density(theta: Tensors, x: Tensor) -> Tensor:
     scale = _scale(theta).unsqueeze(1)
-    standard = (x.unsqueeze(-1) - theta["loc"].unsqueeze(1)) / scale  # (S, B, K)
-    return -standard.square() / 2 - (scale.log() + math.log(2 * math.pi) / 2)
+    half = (x.unsqueeze(-1) - theta["loc"].unsqueeze(1)) * (math.sqrt(0.5) / scale)  # (S, B, K)
+    return torch.addcmul(-(scale.log() + math.log(2 * math.pi) / 2), half, half, value=-1)

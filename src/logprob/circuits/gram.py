@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from logprob.circuits.scaled import absorb, scale_dtype
+from logprob.circuits.signed_log import SignedLog
 
 
 class Gram(NamedTuple):
@@ -24,22 +25,21 @@ class Gram(NamedTuple):
     log_norm: Tensor
 
 
-def from_matrix(matrix: Tensor, log_units: Tensor | None = None) -> Gram:
-    """Normalise ``diag(e^l) G diag(e^l)``; a unit without norm, to rounding, gets a row of zeros and ``-inf``."""
-    diagonal = matrix.detach().diagonal(dim1=-2, dim2=-1)
-    alive = diagonal > 0
-    norm = diagonal.masked_fill(~alive, 1.0).sqrt()
-    inverse = (1 / norm).masked_fill(~alive, 0.0)
-    log_norm = norm.to(scale_dtype(norm.device)).log().masked_fill(~alive, -math.inf)
-    correlation = matrix * inverse.unsqueeze(-1) * inverse.unsqueeze(-2)
-    return Gram(correlation, log_norm if log_units is None else log_norm + log_units)
+def from_matrix(matrix: Tensor, log_units: Tensor | float = 0.0) -> Gram:
+    """Normalise ``diag(e^l) G diag(e^l)``; a unit without norm, to rounding, is left as it is, with its gradient."""
+    square = matrix.detach().diagonal(dim1=-2, dim2=-1)
+    norm = square.masked_fill(square <= 0, 1.0).sqrt()
+    correlation = matrix / (norm.unsqueeze(-1) * norm.unsqueeze(-2))
+    return Gram(correlation, norm.to(scale_dtype(norm.device)).log() + log_units)
 
 
-def from_vector(log_abs: Tensor, sign: Tensor, dtype: torch.dtype) -> Gram:
-    """The rank-one matrix ``h h^T`` of an observed region, ``h = sign exp(log_abs)`` of shape ``(F, B, K)``."""
-    log_norm = log_abs.detach().to(scale_dtype(log_abs.device))
-    dead = log_norm == -math.inf
-    unit = (sign * (log_abs - log_norm.masked_fill(dead, 0.0)).exp()).to(dtype)
+def from_vector(vector: SignedLog, dtype: torch.dtype) -> Gram:
+    """The rank-one matrix ``h h^T`` of an observed region."""
+    zero = vector.log_abs == -math.inf
+    smallest = vector.log_abs.masked_fill(zero, math.inf).amin(-1, keepdim=True)
+    # A unit that is zero keeps its gradient, at a scale that leaves that of the others alone.
+    log_norm = torch.where(zero, smallest.masked_fill(smallest == math.inf, 0.0), vector.log_abs)
+    unit = vector.unit.to(dtype)
     return Gram(unit.unsqueeze(-1) * unit.unsqueeze(-2), log_norm)
 
 
@@ -69,4 +69,5 @@ def bilinear(weight: Tensor, left: Gram, right: Gram) -> Gram:
 def log_total(state: Gram) -> Tensor:
     """``log Z`` of a state with one unit, ``(F, B)``."""
     value = state.correlation[..., 0, 0]
-    return value.masked_fill(value == 0, 1.0).log() + 2 * state.log_norm[..., 0]
+    zero = value <= 0
+    return value.masked_fill(zero, 1.0).log().masked_fill(zero, -math.inf) + 2 * state.log_norm[..., 0]

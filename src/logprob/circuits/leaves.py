@@ -185,13 +185,13 @@ def _log_values(group: Group, cells: Tensor) -> SignedLog:
 
 def _log_integral(group: Group) -> SignedLog:
     values, log_scale = group.family.integral(group.theta)
-    logs = signed_log.from_linear(values)
-    return SignedLog(logs.log_abs + log_scale.unsqueeze(-1), logs.sign)
+    log_abs, unit = signed_log.from_linear(values)
+    return SignedLog(log_abs + log_scale.unsqueeze(-1), unit)
 
 
 def _outer(group: Group, cells: Tensor) -> Gram:
     dtype = next(iter(group.theta.values())).dtype
-    return gram.from_vector(*group.family.log_values(group.theta, cells), dtype)
+    return gram.from_vector(group.family.log_values(group.theta, cells), dtype)
 
 
 def _choose(condition: Tensor, yes: Any, no: Any) -> Any:

@@ -43,7 +43,7 @@ def decide(condition: Tensor) -> bool:
 
 def rescale(values: Tensor, log_scale: Tensor, floor: Tensor | float) -> Scaled:
     """Divide by the largest magnitude over the units; at or below ``floor`` (``(F, 1)`` or a number) terms may be lost."""
-    size = torch.linalg.vector_norm(values.detach(), ord=math.inf, dim=-1)  # (F, B)
+    size = values.detach().abs().amax(-1)  # (F, B)
     lost = size <= floor
     safe = size.masked_fill(size == 0, 1.0)
     marked = torch.where(log_scale == -math.inf, log_scale, math.nan)
@@ -60,7 +60,7 @@ def from_log(log_values: Tensor) -> Scaled:
 
 def rescale_support(values: Tensor) -> Scaled:
     """Rescale values of input units, of which an exact zero in every unit means outside the support."""
-    size = torch.linalg.vector_norm(values.detach(), ord=math.inf, dim=-1)
+    size = values.detach().abs().amax(-1)
     log_scale = size.to(scale_dtype(size.device)).log()
     return Scaled(values / size.masked_fill(size == 0, 1.0).unsqueeze(-1), log_scale)
 
@@ -112,6 +112,7 @@ def absorb(weight: Tensor, log_units: Tensor) -> tuple[Tensor, Tensor]:
     weight = weight.unsqueeze(1)
     with torch.no_grad():
         row = (weight.abs().log() + units).amax(-1)
+        row = torch.where(row == -math.inf, units.amax(-1), row)  # a row of zeros still has a gradient
         row = row.masked_fill(row == -math.inf, 0.0)
     # Not sign(W) exp(log|W| + ..): its gradient at W = 0 is NaN. The cap only meets weights below the smallest
     # normal number, whose exponent would overflow.

@@ -6,7 +6,6 @@ path against. A unit that is exactly zero has no gradient here.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -16,22 +15,30 @@ from logprob.circuits.scaled import absorb
 
 
 class SignedLog(NamedTuple):
-    """``h = sign * exp(log_abs)``, both ``(F, B, K)``; log-magnitudes in float64."""
+    """``h = unit * exp(log_abs)``, both ``(F, B, K)``.
+
+    ``unit`` is 1, -1 or 0 and carries the gradient; the log-magnitudes, in float64, are constants of it.
+    """
 
     log_abs: Tensor
-    sign: Tensor
+    unit: Tensor
 
 
 def from_linear(values: Tensor) -> SignedLog:
-    """Logarithms and signs of ``values``; zero becomes -inf with zero gradient."""
-    zero = values == 0
-    magnitude = values.double().masked_fill(zero, 1.0).abs().log()
-    return SignedLog(magnitude.masked_fill(zero, -math.inf), values.detach().sign())
+    """Log-magnitudes and signs of ``values``; zero becomes -inf."""
+    size = values.detach().abs()
+    return SignedLog(size.double().log(), values / size.masked_fill(size == 0, 1.0))
+
+
+def from_log(log_values: Tensor) -> SignedLog:
+    """Positive values given by their logarithms."""
+    constant = log_values.detach()
+    return SignedLog(constant.double(), (log_values - constant).exp())
 
 
 def product(left: SignedLog, right: SignedLog) -> SignedLog:
     """Unit by unit."""
-    return SignedLog(left.log_abs + right.log_abs, left.sign * right.sign)
+    return SignedLog(left.log_abs + right.log_abs, left.unit * right.unit)
 
 
 rescaled_product = product
@@ -40,14 +47,20 @@ rescaled_product = product
 def weighted_sum(weight: Tensor, state: SignedLog) -> SignedLog:
     """``y_k = sum_j W_kj h_j``, each output with a scale of its own; ``(F, B, K_out, K)`` numbers in flight."""
     scaled, row = absorb(weight.double(), state.log_abs)
-    total = from_linear((scaled * state.sign.unsqueeze(-2)).sum(-1))
-    return SignedLog(total.log_abs + row, total.sign)
+    total = from_linear((scaled * state.unit.unsqueeze(-2)).sum(-1))
+    return SignedLog(total.log_abs + row, total.unit)
 
 
 def bilinear(weight: Tensor, left: SignedLog, right: SignedLog) -> SignedLog:
     """``y_k = sum_ij W_kij a_i b_j``."""
     pairs = SignedLog(
         (left.log_abs.unsqueeze(-1) + right.log_abs.unsqueeze(-2)).flatten(-2),
-        (left.sign.unsqueeze(-1) * right.sign.unsqueeze(-2)).flatten(-2),
+        (left.unit.unsqueeze(-1) * right.unit.unsqueeze(-2)).flatten(-2),
     )
     return weighted_sum(weight.flatten(2), pairs)
+
+
+def log_magnitude(state: SignedLog) -> Tensor:
+    """``log|h|`` of a state with one unit, ``(F, B)``; zero gives -inf with zero gradient."""
+    unit = state.unit.squeeze(-1)
+    return unit.masked_fill(unit == 0, 1.0).abs().log() + state.log_abs.squeeze(-1)

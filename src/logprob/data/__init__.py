@@ -1,12 +1,10 @@
 """Data sets: declared rules, checked files, splits and standardisation that travel with the results.
 
-=================  ==============================================================================================
-generated          :class:`Synthetic2D`: nine planar laws with their true densities
-with scikit-learn  :class:`Digits`, :class:`Wine`, :class:`BreastCancer`: real, and on every machine
-from files         :class:`DEBD` (binary rows), :class:`IdxImages` (MNIST, Fashion-MNIST), :class:`Table` (your own)
-=================  ==============================================================================================
+- generated: :class:`Synthetic2D`, nine planar laws with their true densities
+- with scikit-learn: :class:`Digits`, :class:`Wine`, :class:`BreastCancer`, real and on every machine
+- from files: :class:`DEBD` (binary), :class:`IdxImages` (MNIST, Fashion-MNIST), :class:`Table` (your own)
 
-Files are looked for in the folder given, then in ``LOGPROB_DATA``, then in the cache folder. Nothing is downloaded.
+Files are looked for in the folder given, in ``LOGPROB_DATA`` and in the cache folder; none is downloaded.
 """
 
 from logprob.data.base import Dataset, DataSource

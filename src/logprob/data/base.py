@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from logprob.batch import Batch
+from logprob.data.splits import content_sha256
 from logprob.transforms import Affine
 
 
@@ -45,6 +46,14 @@ class Dataset:
         """Number of variables D of a row."""
         return self.train.x.shape[-1]
 
+    @property
+    def content_sha256(self) -> str:
+        """Hash of the three splits as the source has them: ``provenance``'s, or else that of ``x`` itself."""
+        known = self.provenance.get("content_sha256")
+        if known is not None:
+            return str(known)
+        return content_sha256([batch.x.cpu().numpy() for batch in (self.train, self.valid, self.test)])
+
 
 class DataSource(ABC):
     """A recipe of a data set: cheap to make, and nothing is read before :meth:`load`."""
@@ -54,7 +63,8 @@ class DataSource(ABC):
         """Read, check, split and standardise.
 
         Args:
-            root: folder that holds the files, before the environment variable ``LOGPROB_DATA`` and the cache folder.
+            root: folder that holds the files, before the environment variable ``LOGPROB_DATA`` and the cache
+                folder.
 
         Raises:
             MissingDataError: if a file is not found; it says where it was looked for and how to get it.

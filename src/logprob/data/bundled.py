@@ -57,8 +57,8 @@ def _standardised(name: str, function: str, sizes: tuple[float, float], seed: in
 class Digits(DataSource):
     """1,797 handwritten digits of 8 x 8 pixels, the offline stand-in for MNIST.
 
-    ``x`` is ``(N, 64)`` int64, 0..16 (17 categories), row-major, and ``target`` the digit. Border pixels that never change are kept,
-    as an image needs them.
+    ``x`` is ``(N, 64)`` int64, 0..16 (17 categories), row-major, and ``target`` the digit. Border pixels that
+    never change are kept, as an image needs them.
 
     Args:
         valid: fraction below 1, or number of rows.
@@ -87,7 +87,9 @@ class Digits(DataSource):
         rows, labels, parts = _load_split("load_digits", (self.valid, self.test), self.seed)
         rows = Splits(*(part.astype(np.int64) for part in rows))
         made = provenance(RULE, rows, **parts)
-        return Dataset("digits", *batches(rows, labels), categories=17, image_shape=(1, 8, 8), provenance=made)
+        return Dataset(
+            "digits", *batches(rows, labels), categories=17, image_shape=(1, 8, 8), provenance=made
+        )
 
 
 @dataclass(frozen=True)

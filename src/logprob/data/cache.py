@@ -1,4 +1,4 @@
-"""Parse once: a large parsed array is kept in the package's cache folder and mapped into memory the next time."""
+"""Parse once: a large parsed array is kept in the cache folder, and mapped into memory the next time."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ Parsed = tuple[NDArray[Any], dict[str, Any]]
 def cached_parse(key: Mapping[str, Any], parse: Callable[[], Parsed]) -> Parsed:
     """``parse()``, or what it gave before for the same key.
 
-    The array is stored as ``.npy`` and mapped read-only; its description, written after it and so proof that it is
-    whole, as JSON with the array's SHA-256. Both appear under their names in one step. An entry that does not agree
-    with its hash is renamed to ``.corrupt`` and parsed anew. Without a writable cache folder nothing is kept.
+    The array is stored as ``.npy`` and mapped read-only; its description, written after it and so proof that
+    it is whole, as JSON with the array's SHA-256. Both appear under their names in one step. An entry that
+    does not agree with its hash is renamed to ``.corrupt`` and parsed anew. Without a writable cache folder
+    nothing is kept.
 
     Args:
-        key: everything the result depends on, JSON-serialisable: hash of the source, version of the rule, options.
+        key: everything the result depends on, JSON-serialisable: hash of the source, version of the rule,
+            options.
         parse: gives the array and a JSON-serialisable description.
     """
     text = json.dumps(dict(key), sort_keys=True)

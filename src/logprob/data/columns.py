@@ -22,8 +22,8 @@ def constant_columns(train: NDArray[np.float64]) -> NDArray[np.bool_]:
 def is_discrete(column: NDArray[np.float64]) -> bool:
     """True if values repeat so much that a density of this column has no upper bound worth the name.
 
-    That is: at most 20 distinct values, fewer than half as many as rows; or one value in 5 % of the rows (and at
-    least 5 of them). Missing values do not count.
+    That is: at most 20 distinct values, fewer than half as many as rows; or one value in 5 % of the rows (and
+    at least 5 of them). Missing values do not count.
 
     Example:
         >>> is_discrete(np.arange(100) % 7.0), is_discrete(np.linspace(0, 1, 100))
@@ -46,14 +46,15 @@ def noise_widths(
     """The stated width of every discrete column.
 
     Raises:
-        ValueError: if a discrete column has no stated width, or a width is not positive; the smallest gaps are named.
+        ValueError: if a discrete column has no stated width, or a width is not positive; the smallest gaps
+            are named.
     """
     widths = dict(width) if isinstance(width, Mapping) else dict.fromkeys(discrete, width)
     unstated = [name for name in discrete if widths.get(name) is None]
     if unstated:
         hint = ", ".join(f"{name!r}: {gaps[name]:g}" for name in unstated)
         raise ValueError(
-            f'discrete="dequantise" needs a width for every discrete column; the smallest gaps between values are {hint}'
+            f'discrete="dequantise" needs a width for each discrete column; smallest gaps of values: {hint}'
         )
     stated = {name: float(value) for name, value in widths.items() if value is not None}
     wrong = {name: value for name, value in stated.items() if not 0 < value < np.inf}

@@ -7,21 +7,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from logprob.batch import Batch
 from logprob.data.base import Dataset, DataSource
 from logprob.data.files import CorruptDataError, FoundFiles, Origin, array_sha256, find_files, read_bytes
 from logprob.data.names import check_name
-from logprob.data.splits import Splits, provenance
+from logprob.data.splits import Splits, batches, provenance
 
 RULE = "debd/1"
 SPLITS = ("train", "valid", "test")
 
 
 class _Known(NamedTuple):
-    """Variables, rows of train, valid and test, and the SHA-256 of each split's bytes 0 and 1 in row order."""
+    """Variables, rows of each split, and the SHA-256 of each split's bytes 0 and 1 in row order."""
 
     variables: int
     rows: tuple[int, int, int]
@@ -111,20 +109,31 @@ _KNOWN = {
         ),
     ),
 }
-_OTHERS = (
-    "msnbc kdd jester tretail dna kosarek msweb book tmovie cwebkb cr52 c20ng ad "
-    "binarized_mnist ocr_letters adult connect4 nips rcv1 voting"
-).split()
-NAMES = tuple(sorted([*_KNOWN, *_OTHERS]))
+_USUAL = (
+    "msnbc",
+    "kdd",
+    "jester",
+    "tretail",
+    "dna",
+    "kosarek",
+    "msweb",
+    "book",
+    "tmovie",
+    "cwebkb",
+    "cr52",
+    "c20ng",
+)
+_FURTHER = ("ad", "binarized_mnist", "ocr_letters", "adult", "connect4", "nips", "rcv1", "voting")
+NAMES = tuple(sorted([*_KNOWN, *_USUAL, *_FURTHER]))
 
 
 @dataclass(frozen=True)
 class DEBD(DataSource):
     """One binary benchmark with its official split: ``x`` is ``(N, D)`` int64 of 0 and 1, ``categories=2``.
 
-    Files: ``debd/<name>.<split>.data`` or ``[debd/]<name>/<name>.<split>.data`` for the splits train, valid and test,
-    with or without ``.gz``; comma-separated 0/1. Shapes and content of the sets in the module's table are checked at
-    every load; the others are loaded without, and their provenance says so.
+    Files: ``debd/<name>.<split>.data`` or ``[debd/]<name>/<name>.<split>.data`` for the splits train, valid
+    and test, with or without ``.gz``; comma-separated 0/1. Shapes and content of the sets in the module's
+    table are checked at every load; the others are loaded without, and their provenance says so.
 
     Args:
         name: "nltcs", "plants", ...; see ``logprob.data.debd.NAMES``.
@@ -132,7 +141,8 @@ class DEBD(DataSource):
     Raises:
         ValueError: if the name is unknown.
 
-    References: Lowd and Davis, JMLR 2010; Van Haaren and Davis, AAAI 2012; Larochelle and Murray, AISTATS 2011.
+    References: Lowd and Davis, ICDM 2010; Van Haaren and Davis, AAAI 2012; Larochelle and Murray, AISTATS
+    2011.
 
     Example:
         >>> DEBD("nltc")
@@ -157,7 +167,7 @@ class DEBD(DataSource):
         self._check(found, splits)
         return Dataset(
             self.name,
-            *(Batch(torch.from_numpy(part.astype(np.int64))) for part in splits),
+            *batches(part.astype(np.int64) for part in splits),
             categories=2,
             provenance=provenance(
                 RULE,

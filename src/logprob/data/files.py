@@ -51,7 +51,7 @@ class Origin:
 
 
 def cache_dir() -> Path:
-    """The package's own folder: ``$XDG_CACHE_HOME/logprob``, or ``logprob`` in the platform's cache folder."""
+    """The package's own folder: ``$XDG_CACHE_HOME/logprob``, by default ``~/.cache/logprob``."""
     base = os.environ.get("XDG_CACHE_HOME")
     if not base and sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA")
@@ -59,7 +59,7 @@ def cache_dir() -> Path:
 
 
 def search_roots(root: str | Path | None = None) -> list[Path]:
-    """Folders searched, in this order: the argument, ``LOGPROB_DATA`` (one folder or a path list), the cache folder.
+    """Folders searched, in this order: the argument, ``LOGPROB_DATA`` (one or a path list), the cache folder.
 
     Example:
         >>> search_roots("folder")[0]
@@ -109,7 +109,8 @@ class FoundFiles:
     def check(self, name: str, what: str, expected: object, found: object) -> None:
         """Refuse the file if ``found`` is not ``expected``.
 
-        A wrong file in the package's own cache is renamed to ``<name>.corrupt``; a user's folder is never touched.
+        A wrong file in the package's own cache is renamed to ``<name>.corrupt``; a user's folder is never
+        touched.
 
         Raises:
             CorruptDataError: names the file, what was expected and what was found.
@@ -150,12 +151,12 @@ def find_files(
 
 def _missing(origin: Origin, layouts: list[tuple[str, ...]], roots: list[Path]) -> str:
     lines = [f"data set {origin.dataset!r} is not on this machine (nothing is downloaded)"]
-    lines += [f"  looked for: {', '.join(layout)}" for layout in layouts]
+    lines.append(f"  looked for: {', '.join(layouts[0])}")
+    if len(layouts) > 1:
+        lines.append(f"  or, and the rest likewise: {', '.join(layout[0] for layout in layouts[1:])}")
     lines += [f"  in: {folder}{'' if folder.is_dir() else ' (no such folder)'}" for folder in roots]
     lines += [f"  incomplete: {text}" for text in _incomplete(layouts, roots)]
-    lines.append(
-        f"  get it: {origin.source}; put the files, under one of the names above, into one of the folders,"
-    )
+    lines.append(f"  get it: {origin.source}; put the files under such names into one of the folders,")
     lines.append(f"    or set {ENVIRONMENT_VARIABLE} to a folder that has them (read-only is fine)")
     lines += [f"  expected: {text}" for text in origin.expected]
     lines.append(f"  licence: {origin.licence}")

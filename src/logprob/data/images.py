@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from logprob.batch import Batch
 from logprob.data.base import Dataset, DataSource
 from logprob.data.files import FoundFiles, Origin, array_sha256, find_files
 from logprob.data.idx import read_idx
 from logprob.data.names import check_name
-from logprob.data.splits import Splits, provenance, split_size
+from logprob.data.splits import Splits, batches, provenance, split_size
 
 RULE = "idx-images/1"
 FILES = (
@@ -28,7 +25,7 @@ FILES = (
 
 @dataclass(frozen=True)
 class _Set:
-    """What is known of one set: its folders, its origin, and the SHA-256 of its decompressed arrays (None: unknown)."""
+    """Folders of one set, its origin, and the SHA-256 of its decompressed arrays (None: unknown)."""
 
     folders: tuple[str, ...]
     origin: Origin
@@ -40,7 +37,7 @@ _SETS = {
         ("mnist", "MNIST/raw", "MNIST"),
         Origin(
             "mnist",
-            "the four idx files of LeCun, Cortes and Burges's MNIST database, as torchvision and keras also keep them",
+            "the four idx files of the MNIST database (LeCun, Cortes, Burges), as torchvision keeps them too",
             licence="CC BY-SA 3.0, as usually stated",
             substitute="Digits (8x8 images of digits, from scikit-learn)",
             expected=(
@@ -77,8 +74,9 @@ _SETS = {
 class IdxImages(DataSource):
     """28 x 28 grey images as 784 integer pixels 0..255 a row, in the order of the official files.
 
-    ``Batch.x`` is ``(N, 784)`` int64 (``categories=256``, ``image_shape=(1, 28, 28)``, row-major), ``Batch.target``
-    the labels 0..9. The last ``valid`` training images are the validation split; nothing is shuffled.
+    ``Batch.x`` is ``(N, 784)`` int64 (``categories=256``, ``image_shape=(1, 28, 28)``, row-major),
+    ``Batch.target`` the labels 0..9. The last ``valid`` training images are the validation split; nothing is
+    shuffled.
 
     Files: ``<name>/train-images-idx3-ubyte`` and its three companions, with or without ``.gz``; torchvision's
     ``MNIST/raw`` is found too. Declared SHA-256 of the decompressed arrays are checked at every load.
@@ -120,9 +118,10 @@ class IdxImages(DataSource):
             Splits(train[:-count], train[-count:], test)
             for train, test in ((train_images, test_images), (train_labels, test_labels))
         )
+        pixels = [part.reshape(len(part), -1).astype(np.int64) for part in rows]
         return Dataset(
             self.name,
-            *batches(*([part.reshape(len(part), -1).astype(np.int64) for part in parts] for parts in (rows, labels))),
+            *batches(pixels, targets=[part.astype(np.int64) for part in labels]),
             categories=256,
             image_shape=(1, 28, 28),
             provenance=provenance(

@@ -20,7 +20,7 @@ MISSING = frozenset({"", "nan", "na", "n/a", "null", "none", "?"})  # compared i
 
 
 class NumericTable(NamedTuple):
-    """Column names (``"0"``, ``"1"``, ... without a header) and values, float64 ``(N, D)``, NaN where missing."""
+    """Column names (``"0"``, ``"1"``, ... without a header), and values ``(N, D)``, NaN where missing."""
 
     names: tuple[str, ...]
     values: NDArray[np.float64]
@@ -29,17 +29,18 @@ class NumericTable(NamedTuple):
 def read_numeric_text(path: Path, delimiter: str | None = None, header: bool | None = None) -> NumericTable:
     """Read a table of numbers from a text file, gzipped or not.
 
-    Cells ``''``, ``nan``, ``NA``, ``N/A``, ``null``, ``none`` and ``?`` are missing values. Lines starting with ``#``
-    and blank lines are skipped.
+    Cells ``''``, ``nan``, ``NA``, ``N/A``, ``null``, ``none`` and ``?`` are missing values. Lines starting
+    with ``#`` and blank lines are skipped.
 
     Args:
         path: the file, UTF-8.
-        delimiter: one character; by default ``;`` or ``,`` if the first line has one, else runs of white space.
+        delimiter: one character; by default ``;`` or ``,`` if the first line has one, else runs of white
+            space.
         header: whether the first line names the columns; by default it does if none of its cells is a number.
 
     Raises:
-        CorruptDataError: if the first line is half names and half numbers, a row has another length than the first,
-            or a cell is no finite number; row (as numbered in the file) and column are named.
+        CorruptDataError: if the first line is half names and half numbers, a row has another length than the
+            first, or a cell is no finite number; row (as numbered in the file) and column are named.
     """
     first = _first_line(path)
     if delimiter is None:
@@ -93,8 +94,9 @@ def _is_header(path: Path, cells: list[str]) -> bool:
     names = [not number and cell.lower() not in MISSING for cell, number in zip(cells, numbers, strict=True)]
     if any(names) and any(numbers):
         raise CorruptDataError(
-            f"{path}: cannot tell whether the first line names the columns: {cells[names.index(True)]!r} is no number, "
-            f"{cells[numbers.index(True)]!r} is one; say header=True or header=False"
+            f"{path}: cannot tell whether the first line names the columns: "
+            f"{cells[names.index(True)]!r} is no number, {cells[numbers.index(True)]!r} is one; "
+            "say header=True or header=False"
         )
     return any(names)
 

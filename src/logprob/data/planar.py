@@ -1,8 +1,8 @@
 """Nine densities on the plane: how to draw from each, and its exact log-density.
 
-The six of the squared-circuit experiments (ring, mring, banana, funnel, cosine, spiral) keep the published legacy
-``RandomState`` streams, so that the published rows come back bit for bit; moons, checkerboard and eight_gaussians
-are the usual test laws of the flow literature.
+The six of the squared-circuit experiments (ring, mring, banana, funnel, cosine, spiral) keep the published
+legacy ``RandomState`` streams, so that the published rows come back bit for bit; moons, checkerboard and
+eight_gaussians are the usual test laws of the flow literature.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class PlanarLaw:
 
     Example:
         >>> LAWS["eight_gaussians"].log_density(torch.zeros(1, 2))
-        tensor([-31.7586], dtype=torch.float64)
+        tensor([-31.7584], dtype=torch.float64)
     """
 
     sample: Callable[[RandomState, int], Points]
@@ -47,7 +47,8 @@ def _log_normal(x: Tensor, loc: Tensor | float, scale: Tensor | float) -> Tensor
 
 
 def _rings(radii: tuple[float, ...], noise: float) -> PlanarLaw:
-    """Circles about the origin, drawn with probability proportional to their radius, with normal radial noise.
+    """Circles about the origin, drawn with probability proportional to their radius, with normal radial
+    noise.
 
     The noise may carry a radius below zero, to the opposite point. Hence both signs in the density
     ``p(x) = sum_k w_k [N(|x|; radius_k, noise) + N(-|x|; radius_k, noise)] / (2 pi |x|)``.
@@ -109,16 +110,17 @@ def _cosine(x: Tensor) -> Tensor:
 
 
 def _curve(locs: Tensor, scales: Tensor, log_weights: Tensor) -> Callable[[Tensor], Tensor]:
-    """Log-density of round normals ``sum_k exp(log_weights_k) N(x; locs_k, scales_k^2 I)``, rows in chunks."""
-    constant = log_weights - 2 * scales.log() - LOG_2PI
+    """Log of ``sum_k exp(log_weights_k) N(x; locs_k, scales_k^2 I)``, rows in chunks."""
+    constant, rate = log_weights - 2 * scales.log() - LOG_2PI, -0.5 / scales.square()
+    locs0, locs1 = locs.unbind(-1)
 
     def chunk(x: Tensor) -> Tensor:
-        distance = (x[:, None, :] - locs).square().sum(-1)  # (n, K)
-        return torch.logsumexp(constant - 0.5 * distance / scales.square(), dim=-1)
+        squares = (x[:, :1] - locs0).square() + (x[:, 1:] - locs1).square()  # (n, K)
+        return torch.logsumexp(constant + rate * squares, dim=-1)
 
     def log_density(x: Tensor) -> Tensor:
         rows = x.double().reshape(-1, 2)
-        return torch.cat([chunk(part) for part in rows.split(2048)]).reshape(x.shape[:-1])
+        return torch.cat([chunk(part) for part in rows.split(256)]).reshape(x.shape[:-1])
 
     return log_density
 
@@ -144,8 +146,8 @@ def _sample_spiral(rng: RandomState, rows: int) -> Points:
 
 
 def _spiral(x: Tensor) -> Tensor:
-    # the noise is nowhere below 0.1 and a panel's arc at most 0.5 long: 16 nodes leave an error below 1e-12
-    u, weights = _unit_quadrature(panels=16)
+    # against 128 panels, log p is off by less than 1e-10 anywhere within 9 of the origin, far tails included
+    u, weights = _unit_quadrature(panels=20)
     angle = math.pi * u + torch.from_numpy(SPIRAL_ARMS)[:, None]  # (3, K)
     locs = 1.5 * math.pi * u[:, None] * torch.stack([angle.cos(), angle.sin()], dim=-1)  # (3, K, 2)
     log_weights = (weights / 3).log().repeat(3)
@@ -164,7 +166,8 @@ def _sample_moons(rng: RandomState, rows: int) -> Points:
 
 
 def _moons(x: Tensor) -> Tensor:
-    u, weights = _unit_quadrature(panels=8)
+    # against 128 panels, log p is off by less than 1e-11 anywhere within 2.8 of the origin
+    u, weights = _unit_quadrature(panels=32)
     arc = torch.stack([(math.pi * u).cos(), (math.pi * u).sin()], dim=-1)
     locs = torch.cat([arc, torch.tensor([1.0, 0.5]) - arc])
     return _curve(locs, torch.full((len(locs),), MOONS_NOISE).double(), (weights / 2).log().repeat(2))(x)
@@ -179,7 +182,8 @@ def _sample_checkerboard(rng: RandomState, rows: int) -> Points:
 def _checkerboard(x: Tensor) -> Tensor:
     square = (x.double() / 2).floor()
     dark = (square.sum(-1) % 2 == 0) & (square >= -2).all(-1) & (square < 2).all(-1)
-    return torch.where(dark, -math.log(32.0), -math.inf).double()  # 8 squares of area 4
+    inside, outside = torch.tensor([-math.log(32), -math.inf], dtype=torch.float64)  # 8 squares of area 4
+    return torch.where(dark, inside, outside)
 
 
 EIGHT_RADIUS, EIGHT_NOISE = 4 / math.sqrt(2), 0.5 / math.sqrt(2)

@@ -1,4 +1,4 @@
-"""Train, validation and test: the seeded split, standardisation by the training rows, and the hash of the content."""
+"""Train, validation and test: the split, standardisation by the training rows, the hash of the content."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def split_size(size: float, rows: int, what: str) -> int:
 
 
 def seeded_split(rows: int, valid: int, test: int, seed: int) -> Splits:
-    """Row numbers of a shuffled split: ``p = RandomState(seed).permutation(rows)``, valid first, then test, rest train.
+    """Row numbers of a shuffled split: ``p = RandomState(seed).permutation(rows)``, valid first, then test,
+    rest train.
 
     Raises:
         ValueError: if a split would be empty.
@@ -89,7 +90,8 @@ def _check_counts(rows: int, valid: int, test: int) -> None:
 
 
 def standardisation(train: Array) -> Affine:
-    """The map from standardised rows back to the rows' units: mean and population deviation, missing values left out.
+    """The map from standardised rows back to the rows' units: mean and population deviation, missing values
+    left out.
 
     Raises:
         ValueError: if a column is constant, or has no value at all.
@@ -115,8 +117,8 @@ def batches(rows: Iterable[Array | Tensor], targets: Iterable[Array] | None = No
 def content_sha256(arrays: Sequence[Array]) -> str:
     """SHA-256 over the arrays' little-endian rows, each after its type and shape.
 
-    It is taken of the canonical arrays, in the units of the source and in the source's type, so that it names the
-    data and the split, not what a model is fed.
+    It is taken of the canonical arrays, in the units of the source and in the source's type, so that it names
+    the data and the split, not what a model is fed.
 
     Example:
         >>> content_sha256([np.arange(3)]) == content_sha256([np.arange(3)]) != content_sha256([np.arange(4)])

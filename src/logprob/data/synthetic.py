@@ -13,11 +13,10 @@ import torch
 from numpy.random import RandomState
 from torch import Tensor
 
-from logprob.batch import Batch
 from logprob.data.base import Dataset, DataSource
 from logprob.data.names import check_name
 from logprob.data.planar import LAWS, Points
-from logprob.data.splits import Splits, provenance, seeded_split, standardisation
+from logprob.data.splits import Splits, batches, provenance, seeded_split, standardisation
 from logprob.transforms import Affine
 
 RULE = "synthetic-2d/1"
@@ -27,10 +26,10 @@ RULE = "synthetic-2d/1"
 class Synthetic2D(DataSource):
     """Rows of a planar law, as the squared-circuit experiments draw, split and standardise them.
 
-    ``1.3 train`` rows are drawn from ``RandomState(seed)``; funnel and cosine are turned by +45 degrees about the mean
-    of all rows; the split is :func:`~logprob.data.splits.seeded_split` with the same seed, ``train/10`` rows valid and
-    ``train/5`` test; rows are standardised by the training rows' mean and population standard deviation.
-    ``Dataset.true_log_prob`` is the exact log-density in the units of ``x``:
+    ``1.3 train`` rows are drawn from ``RandomState(seed)``; funnel and cosine are turned by +45 degrees about
+    the mean of all rows; the split is :func:`~logprob.data.splits.seeded_split` with the same seed,
+    ``train/10`` rows valid and ``train/5`` test; rows are standardised by the training rows' mean and
+    population standard deviation. ``Dataset.true_log_prob`` is the exact log-density in the units of ``x``:
     ``log p(source units) + sum_d log std_d``.
 
     Args:
@@ -38,9 +37,11 @@ class Synthetic2D(DataSource):
         train: training rows, at least 10.
         seed: of the rows and of the split.
         standardize: whether ``x`` is standardised; ``Dataset.transform`` leads back.
-        bins: if given, each axis is cut into so many equal bins and ``x`` holds their numbers (categorical data).
-        binning: "train" places the bins between the extremes of the training rows and clips the others into them;
-            "published" places them between the extremes of *all* rows, test included, as the published results do.
+        bins: if given, each axis is cut into so many equal bins and ``x`` holds their numbers (categorical
+            data).
+        binning: "train" places the bins between the extremes of the training rows and clips the others into
+            them; "published" places them between the extremes of *all* rows, test included, as the published
+            results do.
 
     Raises:
         ValueError: if the name is unknown, or a number is out of its range.
@@ -80,7 +81,7 @@ class Synthetic2D(DataSource):
             x = [affine.inv(part) for part in x]
         return Dataset(
             self.name,
-            *map(Batch, x),
+            *batches(x),
             transform=affine,
             true_log_prob=partial(_true_log_prob, name=self.name, affine=affine, centre=centre),
             provenance=self._provenance(splits, standardisation=affine, **parts),
@@ -110,7 +111,7 @@ class Synthetic2D(DataSource):
         }
         return Dataset(
             f"{self.name}-{self.bins}-bins",
-            *(Batch(torch.from_numpy(part)) for part in codes),
+            *batches(codes),
             categories=self.bins,
             provenance=self._provenance(codes, **parts),
         )
@@ -133,7 +134,7 @@ def _codes(rows: Points, low: Points, high: Points, bins: int) -> np.ndarray[Any
 
 
 def _true_log_prob(x: Tensor, name: str, affine: Affine | None, centre: Points | None) -> Tensor:
-    """The law's log-density in the units of ``x``: change of variables through standardisation and rotation."""
+    """The law's log-density in the units of ``x``: back through standardisation and rotation."""
     point, log_volume = x.double(), torch.zeros(())
     if affine is not None:
         point, log_volume = affine.call_and_ladj(point)

@@ -10,14 +10,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from logprob.batch import Batch
 from logprob.data.base import Dataset, DataSource
 from logprob.data.cache import cached_parse
 from logprob.data.columns import constant_columns, duplicates, is_discrete, noise_widths, smallest_gap
 from logprob.data.files import CorruptDataError, FoundFiles, Origin, file_sha256, find_files
 from logprob.data.names import check_name
+from logprob.data.numeric_npy import read_numeric_npy
 from logprob.data.numeric_text import NumericTable, read_numeric_text
-from logprob.data.splits import Splits, provenance, seeded_split, split_size, standardisation, tail_split
+from logprob.data.splits import (
+    Splits,
+    batches,
+    provenance,
+    seeded_split,
+    split_size,
+    standardisation,
+    tail_split,
+)
 
 RULE = "table/1"
 CACHE_FROM_BYTES = 16 * 2**20  # below, parsing takes less than about a second
@@ -27,18 +35,21 @@ Rows = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Table(DataSource):
-    """Rows of a plain numeric table, one variable a column: ``x`` is float64 ``(N, D)``, NaN where a value is missing.
+    """Rows of a plain numeric table, one variable a column.
 
-    In this order: columns are selected; rows are split; columns constant in the training rows are dropped; discrete
-    columns (:func:`~logprob.data.columns.is_discrete`, on the training rows), on which a density has no upper bound,
-    are refused, dequantised by ``x + width * U(0, 1)``, or kept; columns are standardised by mean and population
-    deviation of the training values that are not missing. ``Dataset.transform`` leads back to the file's units, and
-    ``Dataset.provenance`` tells what was dropped, dequantised, missing and duplicated.
+    ``x`` is float64 ``(N, D)``, NaN where a value is missing.
+
+    In this order: columns are selected; rows are split; columns constant in the training rows are dropped;
+    discrete columns (:func:`~logprob.data.columns.is_discrete`, on the training rows), on which a density has
+    no upper bound, are refused, dequantised by ``x + width * U(0, 1)``, or kept; columns are standardised by
+    mean and population deviation of the training values that are not missing. ``Dataset.transform`` leads
+    back to the file's units, and ``Dataset.provenance`` tells what was dropped, dequantised, missing and
+    duplicated.
 
     Args:
         path: ``.npy``, ``.npz`` (one array, or arrays train, valid and test), or any other name for text (see
-            :func:`~logprob.data.numeric_text.read_numeric_text`), gzipped or not. A relative path is looked for
-            under the roots, and before them under the current folder.
+            :func:`~logprob.data.numeric_text.read_numeric_text`), gzipped or not. A relative path is looked
+            for under the roots, and before them under the current folder.
         valid: a fraction below 1 or a number of rows of ``path``; or the path of a file of its own.
         test: as ``valid``; both are numbers or both are files.
         shuffle: True: :func:`~logprob.data.splits.seeded_split`; False: in the order of the file, test last.
@@ -108,7 +119,7 @@ class Table(DataSource):
         x = [torch.from_numpy(part) for part in rows]
         return Dataset(
             self.label,
-            *(Batch(part if affine is None else affine.inv(part)) for part in x),
+            *batches(part if affine is None else affine.inv(part) for part in x),
             transform=affine,
             provenance=provenance(
                 RULE,
@@ -148,7 +159,7 @@ class Table(DataSource):
 
     def _read_file(self, path: Path) -> list[NumericTable]:
         if path.suffix in (".npy", ".npz"):
-            return [_numbered(path, array) for array in _numpy_arrays(path)]
+            return read_numeric_npy(path)
         if path.stat().st_size < CACHE_FROM_BYTES:
             return [read_numeric_text(path, self.delimiter, self.header)]
 
@@ -169,6 +180,7 @@ class Table(DataSource):
         return tuple(self.columns), [part[:, index] for part in parts]
 
     def _split(self, parts: list[Rows]) -> tuple[Splits, dict[str, Any]]:
+        rule: dict[str, Any]
         if len(parts) == 3:
             return Splits(*parts), {"rule": "three arrays, as given"}
         (rows,) = parts
@@ -176,9 +188,8 @@ class Table(DataSource):
             split_size(cast(float, getattr(self, name)), len(rows), name) for name in ("valid", "test")
         )
         if not self.shuffle:
-            return tail_split(len(rows), valid, test).of(rows), {
-                "rule": "order of the file: train, valid, test"
-            }
+            rule = {"rule": "order of the file: train, valid, test"}
+            return tail_split(len(rows), valid, test).of(rows), rule
         rule = {"rule": "RandomState(seed).permutation: valid, test, train", "seed": self.seed}
         return seeded_split(len(rows), valid, test, self.seed).of(rows), rule
 
@@ -189,8 +200,8 @@ class Table(DataSource):
             return rows, {}
         if self.discrete == "refuse":
             raise ValueError(
-                f"{self.label}: discrete columns {', '.join(discrete)}: a density on them has no upper bound. Leave "
-                f'them out with columns=[...], or say discrete="dequantise" with a width, or discrete="keep"'
+                f"{self.label}: discrete columns {', '.join(discrete)}: a density on them is unbounded. "
+                'Leave them out with columns=[...], or say discrete="dequantise" with a width, or "keep"'
             )
         gaps = {name: smallest_gap(rows.train[:, names.index(name)]) for name in discrete}
         widths = noise_widths(discrete, self.width, gaps)
@@ -201,33 +212,3 @@ class Table(DataSource):
         streams = [np.random.default_rng([self.seed, i]) for i in range(3)]
         noisy = (part + scale * rng.random(part.shape) for part, rng in zip(rows, streams, strict=True))
         return Splits(*noisy), widths
-
-
-def _numpy_arrays(path: Path) -> list[NDArray[Any]]:
-    """The array of a ``.npy``; of a ``.npz`` its train, valid and test, or else everything in it."""
-    try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return [content]
-        with content:
-            splits = ("train", "valid", "test")
-            return [content[key] for key in (splits if set(splits) <= set(content.files) else content.files)]
-    except (ValueError, EOFError, OSError) as error:
-        raise CorruptDataError(
-            f"{path}: expected plain numpy arrays (pickled objects are never read); {error}"
-        ) from error
-
-
-def _numbered(path: Path, array: NDArray[Any]) -> NumericTable:
-    if array.ndim != 2 or array.dtype.kind not in "fiub" or 0 in array.shape:
-        raise CorruptDataError(
-            f"{path}: expected a 2-D array of numbers with a row at least, got shape {array.shape}, type {array.dtype}"
-        )
-    values = array.astype(np.float64)
-    infinite = np.argwhere(np.isinf(values))
-    if len(infinite):
-        row, column = infinite[0].tolist()
-        raise CorruptDataError(
-            f"{path}: row {row}, column {column}: expected a finite number, got {values[row, column]}"
-        )
-    return NumericTable(tuple(map(str, range(values.shape[1]))), values)

@@ -1,0 +1,106 @@
+"""The shipped checks pass what is right and name what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import constraints
+
+from logprob.distributions import DistributionModule, IntractableError, UnnormalizedDistribution
+from logprob.objectives import Batch, Loss, NegativeLogLikelihood
+from logprob.testing import check_distribution, check_objective, check_transform
+from logprob.transforms import Affine
+
+
+class NormalDistribution(UnnormalizedDistribution):
+    support = constraints.real_vector
+
+    def __init__(self, loc, factor=1.0):
+        self.loc, self.factor = loc, factor
+        super().__init__(torch.Size(), loc.shape, validate_args=False)
+
+    def unnormalized_log_prob(self, value):
+        return -self.factor * (value - self.loc).square().sum(-1) / 2
+
+    @property
+    def log_partition(self):
+        return self.loc.new_tensor(2 * torch.pi).log() * self.loc.numel() / 2
+
+    def expand(self, batch_shape, _instance=None):
+        new = NormalDistribution(self.loc, self.factor)
+        new._batch_shape = torch.Size(batch_shape)
+        return new
+
+    def rsample(self, sample_shape=()):
+        return self.loc + torch.randn(*sample_shape, *self.batch_shape, *self.event_shape, dtype=self.loc.dtype)
+
+
+class Normal(DistributionModule):
+    def __init__(self, factor=1.0):
+        super().__init__()
+        self.loc = nn.Parameter(torch.randn(1))
+        self.factor = factor
+
+    def forward(self, context=None):
+        return NormalDistribution(self.loc.clone(), self.factor)
+
+
+class Forgetful(Normal):
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(2))
+
+
+NODES = torch.linspace(-15, 15, 3001, dtype=torch.float64)[:, None]
+WEIGHTS = torch.full((3001,), 0.01, dtype=torch.float64)
+
+
+def test_accepts_a_sound_distribution():
+    check_distribution(Normal, torch.randn(5, 1), nodes=NODES, node_weights=WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("make", "clause"), [(lambda: Normal(factor=2.0), "mass 1"), (Forgetful, "'unused'")]
+)
+def test_names_the_broken_clause(make, clause):
+    with pytest.raises(AssertionError, match=clause):
+        check_distribution(make, torch.randn(5, 1), nodes=NODES, node_weights=WEIGHTS)
+
+
+def test_unnormalised_distribution_defaults():
+    p = Normal()()
+    torch.testing.assert_close(p.score(torch.ones(3, 1)), p.loc.detach() - torch.ones(3, 1))
+    bare = UnnormalizedDistribution(validate_args=False)
+    for ask in (lambda: bare.log_partition, bare.rsample, bare.sample):
+        with pytest.raises(IntractableError, match="UnnormalizedDistribution"):
+            ask()
+
+
+def test_affine():
+    transform = Affine(torch.randn(3).double(), torch.tensor([0.5, -2.0, 3.0]).double())
+    check_transform(transform, torch.randn(4, 3).double())
+    assert transform != Affine(torch.zeros(3).double(), transform.scale)
+    with pytest.raises(ValueError, match="constant columns"):
+        Affine(torch.zeros(2), torch.tensor([1.0, 0.0]))
+
+
+def test_check_transform_catches_a_wrong_determinant():
+    class Wrong(Affine):
+        def call_and_ladj(self, x):
+            y, ladj = super().call_and_ladj(x)
+            return y, -ladj
+
+    with pytest.raises(AssertionError, match="Jacobian"):
+        check_transform(Wrong(torch.zeros(2), torch.tensor([2.0, 3.0])), torch.randn(4, 2))
+
+
+def test_objective():
+    batch = Batch(torch.randn(6, 1))
+    check_objective(NegativeLogLikelihood(), Normal, batch)
+
+    def vector(model, batch):
+        return Loss(-model().log_prob(batch.x))
+
+    with pytest.raises(AssertionError, match="scalar"):
+        check_objective(vector, Normal, batch)
