@@ -36,7 +36,7 @@ def check_distribution(
 
     Shapes of log_prob, sample, rsample and expand; ``log_prob = unnormalized_log_prob - log_partition``; the mass of
     the density; dtype and device following the parameters; a finite gradient that reaches every parameter; pickle
-    and state_dict round trips with bit-equal log_prob; ``torch.func.vmap`` and ``torch.compile``.
+    and state_dict round trips with bit-equal log_prob; ``torch.func.vmap`` and ``torch.compile`` as one graph.
 
     Args:
         make: builds a fresh module in float32; it is called several times.
@@ -235,7 +235,8 @@ def _check_vmap(distribution: Distribution, value: Tensor) -> None:
 def _check_compile(
     module: DistributionModule, value: Tensor, context: Tensor | None, backend: str
 ) -> None:
-    compiled = torch.compile(lambda x: module(context).log_prob(x), backend=backend)
+    torch.compiler.reset()  # the caller may check many modules; each compiles the same lines
+    compiled = torch.compile(lambda x: module(context).log_prob(x), backend=backend, fullgraph=True)
     with torch.no_grad():
         _close(compiled(value), module(context).log_prob(value), "torch.compile must give log_prob", 1e-4)
 

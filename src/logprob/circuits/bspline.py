@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from logprob.circuits.initializers import Initializer
 from logprob.circuits.inputs import InputFamily, Tensors
 from logprob.circuits.scaled import Scaled, scale_dtype
 from logprob.circuits.signed_log import SignedLog
-from logprob.circuits.spline_basis import spline_basis
+from logprob.circuits.spline_basis import SplineBasis, spline_basis
 
 _MARGIN = 0.05
 
@@ -43,12 +43,15 @@ class BSpline(InputFamily):
     order: int = 2
     interval: tuple[float, float] | None = None
     linear = ("coefficients",)
+    _basis: SplineBasis = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.order < 0 or self.functions <= self.order:
             raise ValueError(f"expected functions > order >= 0, got functions={self.functions}, order={self.order}")
         if self.interval is not None and not self.interval[0] < self.interval[1]:
             raise ValueError(f"expected an interval (l, r) with l < r, got {self.interval}")
+        # Not looked up when needed: compiled code cannot trace a cache.
+        object.__setattr__(self, "_basis", spline_basis(self.functions, self.order))
 
     def parameters(self, slots: int, units: int, init: Initializer) -> dict[str, Tensor]:
         """``coefficients`` of shape ``(S, K, n)``."""
@@ -92,7 +95,7 @@ class BSpline(InputFamily):
     def gram(self, theta: Tensors) -> Gram:
         """``C G C^T`` by the bands of G, in ``O(n q K + n K^2)``."""
         coefficients = theta["coefficients"]
-        bands = coefficients.new_tensor(spline_basis(self.functions, self.order).gram_bands)
+        bands = torch.from_numpy(self._basis.gram_bands).to(coefficients)
         weighted = coefficients * bands[0]
         for offset in range(1, self.order + 1):
             band = bands[offset, :-offset]
@@ -102,7 +105,7 @@ class BSpline(InputFamily):
 
     def integral(self, theta: Tensors) -> Scaled:
         """``sum_j coefficients[k, j] int B_j``."""
-        integrals = theta["coefficients"].new_tensor(spline_basis(self.functions, self.order).integrals)
+        integrals = torch.from_numpy(self._basis.integrals).to(theta["coefficients"])
         return Scaled((theta["coefficients"] @ integrals).unsqueeze(1), 2 * _half_log_length(theta).squeeze(-1))
 
     def _evaluate(self, theta: Tensors, x: Tensor) -> Tensor:
@@ -111,9 +114,9 @@ class BSpline(InputFamily):
         slots, units, functions = coefficients.shape
         cells = functions - self.order
         place = (x - lower.unsqueeze(-1)) / (upper - lower).unsqueeze(-1) * cells  # in units of cells
-        cell = place.detach().nan_to_num(nan=0.0).clamp(0, cells - 1).long()  # the right end belongs to the last cell
+        cell = place.detach().clamp(0, cells - 1).long()  # the right end belongs to the last cell
         powers = (place - cell).unsqueeze(-1) ** torch.arange(self.order + 1, device=x.device)
-        pieces = coefficients.new_tensor(spline_basis(functions, self.order).pieces)[cell]  # (S, B, q+1, q+1)
+        pieces = torch.from_numpy(self._basis.pieces).to(coefficients)[cell]  # (S, B, q+1, q+1)
         active = (pieces * powers.unsqueeze(-2)).sum(-1)  # (S, B, q+1)
         inside = ((x >= lower.unsqueeze(-1)) & (x <= upper.unsqueeze(-1))).unsqueeze(-1)
         active = torch.where(inside, active, 0.0)

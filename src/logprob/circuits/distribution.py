@@ -14,7 +14,7 @@ from logprob.circuits import gram, scaled, signed_log
 from logprob.circuits.inputs import InputFamily
 from logprob.circuits.layers import CP, Algebra, Tucker
 from logprob.circuits.leaves import Leaves
-from logprob.circuits.scaled import decide
+from logprob.circuits.scaled import decide, is_traced
 from logprob.circuits.schedule import Schedule, upward
 from logprob.distributions import IntractableError, UnnormalizedDistribution
 
@@ -169,8 +169,11 @@ class CircuitDistribution(UnnormalizedDistribution):
         x = value.reshape(-1, value.shape[-1])
         missing = x.isnan() if x.is_floating_point() else x < 0
         x = x.to(self._dtype).T  # (D, B)
-        any_missing = decide(missing.any())
-        log_score = _log_score(self._state, x, missing.T if any_missing else None)
+        if is_traced(missing):
+            log_score = _log_score(self._state, x.masked_fill(missing.T, 0.0), None)
+            log_score = log_score.masked_fill(missing.any(-1), torch.nan)
+        else:
+            log_score = _log_score(self._state, x, missing.T if bool(missing.any()) else None)
         return log_score.reshape(value.shape[:-1]).expand(shape)
 
 
@@ -219,8 +222,6 @@ def _log_score(state: CircuitState, x: Tensor, missing: Tensor | None) -> Tensor
     if missing is None:
         return state.mix(2 * state.log_values(x, None))
     partial = missing.any(0)
-    if bool(partial.all()):
-        return state.mix(state.log_squares(x, missing))
     whole_rows, partial_rows = (~partial).nonzero().squeeze(-1), partial.nonzero().squeeze(-1)
     whole = 2 * state.log_values(x[:, whole_rows], None)
     part = state.log_squares(x[:, partial_rows], missing[:, partial_rows])
@@ -230,9 +231,10 @@ def _log_score(state: CircuitState, x: Tensor, missing: Tensor | None) -> Tensor
 
 def _log_partition(state: CircuitState) -> Tensor:
     """Nothing observed: one row in which every variable is missing."""
-    first = state.tensors[0]
-    nothing = first.new_zeros(len(state.families), 1)
-    return _log_score(state, nothing, torch.ones_like(nothing, dtype=torch.bool)).squeeze(0)
+    nothing = state.tensors[0].new_zeros(len(state.families), 1)
+    missing = torch.ones_like(nothing, dtype=torch.bool)
+    integrals = state.log_squares(nothing, missing) if state.squared else state.log_values(nothing, missing)
+    return state.mix(integrals).squeeze(0)
 
 
 def _check_value(value: Tensor, families: Sequence[InputFamily]) -> None:

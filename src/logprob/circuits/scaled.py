@@ -31,14 +31,17 @@ def scale_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def is_traced(tensor: Tensor) -> bool:
+    """Whether Python cannot branch on the values of ``tensor``: in ``vmap`` and in compiled code."""
+    return torch.compiler.is_compiling() or torch._C._functorch.is_batchedtensor(tensor)
+
+
 def decide(condition: Tensor) -> bool:
-    """The condition as a Python bool; False where Python cannot see values, in ``vmap`` and in compiled code.
+    """The condition as a Python bool; False where it is traced.
 
     There the rows that a branch would have served keep the NaN that called for it: loud, never wrong.
     """
-    if torch.compiler.is_compiling() or torch._C._functorch.is_batchedtensor(condition):
-        return False
-    return bool(condition)
+    return not is_traced(condition) and bool(condition)
 
 
 def rescale(values: Tensor, log_scale: Tensor, floor: Tensor | float) -> Scaled:

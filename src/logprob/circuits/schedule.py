@@ -20,12 +20,12 @@ class Level:
 
     Args:
         splits: the regions with children, in the order of the fold axis of this level's weights.
-        leaves: where this level's input regions lie among all input regions.
+        leaves: number of input regions; they follow those of the levels above in ``Schedule.leaves``.
         order: permutation that takes ``[splits; leaves]`` to the order above; None if there is nothing to do.
     """
 
     splits: tuple[int, ...]
-    leaves: slice
+    leaves: int
     order: tuple[int, ...] | None
 
 
@@ -47,13 +47,7 @@ def make_schedule(graph: RegionGraph) -> Schedule:
         ends = tuple(region for region in here if graph.children[region] is None)
         place = {region: position for position, region in enumerate(splits + ends)}
         order = tuple(place[region] for region in here)
-        levels.append(
-            Level(
-                splits,
-                slice(len(leaves), len(leaves) + len(ends)),
-                None if order == tuple(range(len(order))) else order,
-            )
-        )
+        levels.append(Level(splits, len(ends), None if order == tuple(range(len(order))) else order))
         leaves += ends
         pairs = [graph.children[region] for region in splits]
         here = [pair[0] for pair in pairs if pair] + [pair[1] for pair in pairs if pair]
@@ -75,23 +69,17 @@ def upward(schedule: Schedule, leaves: State, combine: Callable[[int, State, Sta
         The state of the roots.
     """
     make = type(leaves)
-    below = leaves
-    for depth in reversed(range(len(schedule.levels))):
+    sizes = [level.leaves for level in schedule.levels]
+    # Splits, not slices: the backward pass of a split writes each gradient once.
+    ends = [make(*parts) for parts in zip(*(part.split(sizes) for part in leaves), strict=True)]
+    below = ends[-1]
+    for depth in reversed(range(len(schedule.levels) - 1)):
         level = schedule.levels[depth]
-        ends = _select(leaves, level.leaves)
-        if not level.splits:
-            below = ends
-            continue
-        half = len(level.splits)
-        above = combine(depth, _select(below, slice(half)), _select(below, slice(half, 2 * half)))
-        if level.leaves.start < level.leaves.stop:
-            above = make(*(torch.cat(pair) for pair in zip(above, ends, strict=True)))
+        left, right = zip(*(part.split(len(level.splits)) for part in below), strict=True)
+        below = combine(depth, make(*left), make(*right))
+        if level.leaves:
+            below = make(*(torch.cat(pair) for pair in zip(below, ends[depth], strict=True)))
         if level.order is not None:
-            order = torch.tensor(level.order, device=above[0].device)
-            above = make(*(part.index_select(0, order) for part in above))
-        below = above
+            order = torch.tensor(level.order, device=below[0].device)
+            below = make(*(part.index_select(0, order) for part in below))
     return below
-
-
-def _select(state: State, index: slice) -> State:
-    return type(state)(*(part[index] for part in state))
