@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from logprob.circuits import BSpline, Binomial, Categorical, Circuit, Gaussian, RegionGraph
+from logprob.circuits import Binomial, BSpline, Categorical, Circuit, Gaussian, RegionGraph
 
 FOLDER = Path(__file__).parent / "golden" / "npc2"
 
@@ -24,8 +24,7 @@ def tensor(array):
 def graph_of(file):
     scopes = tuple(tuple(int(v) for v in np.flatnonzero(row)) for row in file["scope"])
     children = tuple(
-        None if left < 0 else (int(left), int(right))
-        for left, right in zip(file["left"], file["right"], strict=True)
+        None if left < 0 else (int(left), int(right)) for left, right in zip(file["left"], file["right"], strict=True)
     )
     return RegionGraph(scopes, children)
 

@@ -60,9 +60,7 @@ def test_accepts_a_sound_distribution():
     check_distribution(Normal, torch.randn(5, 1), nodes=NODES, node_weights=WEIGHTS)
 
 
-@pytest.mark.parametrize(
-    ("make", "clause"), [(lambda: Normal(factor=2.0), "mass 1"), (Forgetful, "'unused'")]
-)
+@pytest.mark.parametrize(("make", "clause"), [(lambda: Normal(factor=2.0), "mass 1"), (Forgetful, "'unused'")])
 def test_names_the_broken_clause(make, clause):
     with pytest.raises(AssertionError, match=clause):
         check_distribution(make, torch.randn(5, 1), nodes=NODES, node_weights=WEIGHTS)

@@ -13,7 +13,16 @@ import torch as _torch  # noqa: F401  (a broken torch should fail here, by name,
 
 __version__ = "0.1.0"
 
-_SUBMODULES = ("circuits", "data", "distributions", "experiments", "metrics", "objectives", "testing", "transforms")
+_SUBMODULES = (
+    "circuits",
+    "data",
+    "distributions",
+    "experiments",
+    "metrics",
+    "objectives",
+    "testing",
+    "transforms",
+)
 
 if TYPE_CHECKING:
     from logprob import circuits, data, distributions, experiments, metrics, objectives, testing, transforms

@@ -145,12 +145,15 @@ def _check_decomposition(distribution: Distribution, value: Tensor) -> None:
     shape = tuple(log_partition.shape)
     _require(shape == tuple(distribution.batch_shape), f"log_partition must have the batch shape, got {shape}")
     difference = distribution.unnormalized_log_prob(value) - log_partition
-    _close(distribution.log_prob(value), difference, "log_prob must be unnormalized_log_prob - log_partition", 1e-4)
+    _close(
+        distribution.log_prob(value),
+        difference,
+        "log_prob must be unnormalized_log_prob - log_partition",
+        1e-4,
+    )
 
 
-def _check_precision_and_device(
-    make: Callable[[], DistributionModule], value: Tensor, context: Tensor | None
-) -> None:
+def _check_precision_and_device(make: Callable[[], DistributionModule], value: Tensor, context: Tensor | None) -> None:
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
     for device in devices:
         for dtype in (torch.float32, torch.float64):
@@ -196,9 +199,7 @@ def _check_expand(distribution: Distribution, value: Tensor) -> None:
         return
     wide = distribution.expand(torch.Size((len(value),)))
     _require(wide.batch_shape == (len(value),), f"expand must set the batch shape, got {tuple(wide.batch_shape)}")
-    _require(
-        torch.equal(wide.log_prob(value), distribution.log_prob(value)), "expand must not change log_prob"
-    )
+    _require(torch.equal(wide.log_prob(value), distribution.log_prob(value)), "expand must not change log_prob")
 
 
 def _check_copies(
@@ -232,9 +233,7 @@ def _check_vmap(distribution: Distribution, value: Tensor) -> None:
         _close(rows, distribution.log_prob(value), "torch.func.vmap over the rows must give log_prob", 1e-4)
 
 
-def _check_compile(
-    module: DistributionModule, value: Tensor, context: Tensor | None, backend: str
-) -> None:
+def _check_compile(module: DistributionModule, value: Tensor, context: Tensor | None, backend: str) -> None:
     torch.compiler.reset()  # the caller may check many modules; each compiles the same lines
     compiled = torch.compile(lambda x: module(context).log_prob(x), backend=backend, fullgraph=True)
     with torch.no_grad():
@@ -260,10 +259,9 @@ def _cast(value: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _close(got: Tensor, expected: Tensor, clause: str, tolerance: float) -> None:
-    _require(
-        got.shape == expected.shape and torch.allclose(got, expected, rtol=tolerance, atol=tolerance),
-        f"{clause}; largest difference {(got - expected).abs().max().item() if got.shape == expected.shape else 'of shape'}",
-    )
+    _require(got.shape == expected.shape, f"{clause}; shapes are {tuple(got.shape)} and {tuple(expected.shape)}")
+    equal = torch.allclose(got, expected, rtol=tolerance, atol=tolerance)
+    _require(equal, f"{clause}; the largest difference is {(got - expected).abs().max().item()}")
 
 
 def _require(condition: bool, clause: str) -> None:

@@ -11,9 +11,7 @@ from logprob.circuits import Categorical, Circuit, linear_tree
 from logprob.circuits.spline_basis import spline_basis
 
 CIRCUITS = sorted(
-    path.stem
-    for path in FOLDER.glob("*.npz")
-    if path.stem.startswith(("sq_", "mono_")) and "hmm" not in path.stem
+    path.stem for path in FOLDER.glob("*.npz") if path.stem.startswith(("sq_", "mono_")) and "hmm" not in path.stem
 )
 
 

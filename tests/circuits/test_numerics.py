@@ -65,7 +65,9 @@ def complementary(distance, dtype, deep):
     model = Circuit(linear_tree(2) if not deep else _pairs(), Gaussian(), units=2).to(dtype)
     group = model.inputs.groups[0]
     near, far = torch.tensor([0.0, distance]), torch.tensor([distance, 0.0])
-    slots = [scope for region in model.schedule.leaves for scope in (_pairs() if deep else linear_tree(2)).scopes[region]]
+    slots = [
+        scope for region in model.schedule.leaves for scope in (_pairs() if deep else linear_tree(2)).scopes[region]
+    ]
     with torch.no_grad():
         group.log_scale.fill_(math.log(1 - 1e-5))
         for row, variable in zip(group.loc, slots, strict=True):
@@ -183,9 +185,7 @@ def test_float32_follows_float64_after_training():
 
 def test_quad_tree_with_wide_leaves():
     """A region of 392 variables at a leaf multiplies 392 functions without leaving floating point."""
-    graph = RegionGraph(
-        (tuple(range(392)), tuple(range(392, 784)), tuple(range(784))), (None, None, (0, 1))
-    )
+    graph = RegionGraph((tuple(range(392)), tuple(range(392, 784)), tuple(range(784))), (None, None, (0, 1)))
     model = Circuit(graph, Gaussian(), units=4)
     log_prob = model().log_prob(torch.randn(4, 784))
     assert log_prob.isfinite().all()

@@ -24,7 +24,8 @@ class Circuit(DistributionModule):
     Along a tree over the variables the circuit computes ``c(x)`` by products of the children's units and weighted
     sums. ``squared=True`` gives ``p(x) = c(x)^2 / Z`` with weights of either sign: components can be subtracted.
     ``squared=False`` with positive weights gives the usual mixture ``p(x) = c(x) / Z``. Z, every marginal and every
-    missing value are integrated exactly. Repetitions r are mixed: ``p = sum_r a_r s_r(x) / sum_r a_r Z_r``, ``a_r > 0``.
+    missing value are integrated exactly. Repetitions r are mixed with weights ``a_r > 0``:
+    ``p = sum_r a_r s_r(x) / sum_r a_r Z_r``.
 
     Args:
         graph: how the variables are split.

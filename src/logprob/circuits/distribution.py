@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -130,7 +131,7 @@ class CircuitDistribution(UnnormalizedDistribution):
         return self._log_partition().to(self._dtype).expand(self.batch_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Exact log-density in nats (per counting measure for discrete variables); the difference is taken in float64."""
+        """Exact log-density in nats, by counting measure for discrete variables; the difference is taken in float64."""
         return (self._log_score(value) - self._log_partition()).to(self._dtype)
 
     def marginal(self, variables: Sequence[int]) -> Marginal:
@@ -143,14 +144,15 @@ class CircuitDistribution(UnnormalizedDistribution):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Not offered yet."""
-        raise IntractableError("circuits have no sampler in this version; log_prob, marginal and log_partition are exact")
+        raise IntractableError(
+            "circuits have no sampler in this version; log_prob, marginal and log_partition are exact"
+        )
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> CircuitDistribution:
         """The same distribution with a batch shape; it shares the normaliser."""
-        new = CircuitDistribution.__new__(CircuitDistribution) if _instance is None else _instance
-        new._state, new._log_z = self._state, self._log_z
-        super(CircuitDistribution, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
-        return new
+        wide = copy.copy(self)
+        wide._batch_shape = torch.Size(batch_shape)
+        return wide
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -47,9 +47,7 @@ class Gaussian(InputFamily):
 
     def log_values(self, theta: Tensors, x: Tensor) -> SignedLog:
         """Densities at ``x`` by their logarithms."""
-        return signed_log.from_log(
-            _log_density({name: value.double() for name, value in theta.items()}, x.double())
-        )
+        return signed_log.from_log(_log_density({name: value.double() for name, value in theta.items()}, x.double()))
 
     def gram(self, theta: Tensors) -> Gram:
         """Overlaps of all pairs, already with unit diagonal in closed form."""

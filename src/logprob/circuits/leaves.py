@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -128,7 +129,7 @@ class LeafUnits(nn.Module):
         self.families = tuple(dict.fromkeys(families))
         self.positive = positive
         members = [[s for s, v in enumerate(slots) if families[v] == family] for family in self.families]
-        position = {slot: place for place, slot in enumerate(sum(members, []))}
+        position = {slot: place for place, slot in enumerate(itertools.chain(*members))}
         order = tuple(position[slot] for slot in range(len(slots)))
         self.order = None if order == tuple(range(len(slots))) else order
         self.rounds = _pairings([len(scope) for scope in scopes])
@@ -146,7 +147,7 @@ class LeafUnits(nn.Module):
     def fit_buffers(self, x: Tensor) -> None:
         """Set the constants of the families, such as spline intervals, from training rows ``(N, D)``."""
         for family, group in zip(self.families, self.groups, strict=True):
-            for name, value in family.fit_buffers(x.T[group.variables]).items():
+            for name, value in family.fit_buffers(x.T[_variables(group)]).items():
                 getattr(group, name).copy_(value)
 
     def forward(self) -> Leaves:
@@ -157,14 +158,20 @@ class LeafUnits(nn.Module):
             theta = {name: value.clone() for name, value in group.named_buffers() if name != "variables"}
             for name, value in group.named_parameters():
                 theta[name] = value.exp() if self.positive and name in family.linear else value.clone()
-            groups.append(Group(family, group.variables, theta))
+            groups.append(Group(family, _variables(group), theta))
         return Leaves(tuple(groups), self.order, self.rounds)
+
+
+def _variables(group: nn.Module) -> Tensor:
+    return group.get_buffer("variables")
 
 
 def _check_ready(family: InputFamily, group: nn.Module) -> None:
     for name, value in group.named_buffers():
         if value.is_floating_point() and decide(value.isnan().any()):
-            raise RuntimeError(f"{family} takes {name!r} from the data: call initialize(training_rows) on the circuit first")
+            raise RuntimeError(
+                f"{family} takes {name!r} from the data: call initialize(training_rows) on the circuit first"
+            )
 
 
 def _values(group: Group, cells: Tensor) -> Scaled:

@@ -39,7 +39,9 @@ class RegionGraph:
 
     def __post_init__(self) -> None:
         if len(self.scopes) != len(self.children) or not self.scopes:
-            raise ValueError(f"expected one entry of children per scope, got {len(self.children)} for {len(self.scopes)}")
+            raise ValueError(
+                f"expected one entry of children per scope, got {len(self.children)} for {len(self.scopes)}"
+            )
         parents = [0] * len(self.scopes)
         for region, pair in enumerate(self.children):
             for child in pair or ():
@@ -73,9 +75,7 @@ class RegionGraph:
         return len(self.scopes[self.roots[0]])
 
 
-def random_binary_tree(
-    variables: int, depth: int | None = None, repetitions: int = 1, seed: int = 0
-) -> RegionGraph:
+def random_binary_tree(variables: int, depth: int | None = None, repetitions: int = 1, seed: int = 0) -> RegionGraph:
     """Balanced binary trees over random orders of the variables.
 
     Args:

@@ -36,7 +36,9 @@ class Affine(Transform):
     def __init__(self, loc: Tensor, scale: Tensor, cache_size: int = 0) -> None:
         super().__init__(cache_size=cache_size)
         if loc.dim() != 1 or loc.shape != scale.shape:
-            raise ValueError(f"loc and scale must both have shape (D,), got {tuple(loc.shape)} and {tuple(scale.shape)}")
+            raise ValueError(
+                f"loc and scale must both have shape (D,), got {tuple(loc.shape)} and {tuple(scale.shape)}"
+            )
         if not bool(torch.isfinite(scale).all()) or bool((scale == 0).any()):
             raise ValueError("every entry of scale must be finite and not zero; drop constant columns first")
         self.loc = loc

@@ -1,0 +1,204 @@
+"""A run that is cut off, by SIGKILL or otherwise, ends as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from logprob.experiments import Result, RunError, load, resume, run
+from logprob.experiments.checkpoint import load_checkpoint
+from logprob.experiments.cli import main
+from logprob.experiments.packing import pack
+
+TINY = ["tiny"]
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("logprob.experiments.runner.draw", lambda folder, prepared: None)
+
+
+@pytest.fixture
+def long(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Two phases with random noise, a plateau schedule, momentum: all that has a state."""
+    (phase,) = recipe["phases"]
+    phase |= {"objective": "Slow", "epochs": 12}
+    phase["scheduler"] = {"class_path": "ReduceOnPlateau", "init_args": {"patience": 1, "threshold": 0.05}}
+    second = phase | {"optimizer": {"class_path": "SGD", "init_args": {"lr": 0.01, "momentum": 0.9}}}
+    recipe["phases"] = [
+        phase,
+        second | {"scheduler": {"class_path": "StepLR", "init_args": {"step_size": 5}}},
+    ]
+    return recipe
+
+
+def assert_identical(a: Path, b: Path) -> None:
+    """Everything but the clock: weights, optimizer, generators, metrics of every epoch, final metrics."""
+    for name in ("best", "last"):
+        one, two = (load_checkpoint(folder / "checkpoints", name) for folder in (a, b))
+        for state in (one, two):
+            state.get("progress", {}).pop("seconds", None)
+            state.get("progress", {}).pop("metrics_size", None)  # the clock's digits are in the file
+        (values, tensors), (other_values, other_tensors) = pack(one), pack(two)
+        assert values == other_values
+        assert all(torch.equal(tensors[key], other_tensors[key]) for key in tensors)
+    lines = [[json.loads(line) for line in (f / "metrics.jsonl").read_text().splitlines()] for f in (a, b)]
+    for line in lines[0] + lines[1]:
+        del line["seconds"]
+    assert lines[0] == lines[1]
+    results = [json.loads((folder / "result.json").read_text()) for folder in (a, b)]
+    for key in ("metrics", "best", "epochs", "steps", "parameters", "phases_ended_by", "seed", "status"):
+        assert results[0][key] == results[1][key]
+
+
+def test_kill_9_and_resume(
+    long: dict[str, Any], write: Callable[[dict[str, Any]], str], tmp_path: Path
+) -> None:
+    """A real process, killed in the middle of its first phase."""
+    whole = run(long, out=tmp_path / "whole", imports=TINY)
+    command = [sys.executable, "-m", "logprob.experiments.cli", "run", write(long), "--import", "tiny"]
+    command += ["--out", str(tmp_path / "cut"), "--checkpoint-every", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 60
+    lines: list[str] = []
+    while len(lines) < 5 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.002)
+        lines = [
+            text
+            for path in (tmp_path / "cut").glob("*/metrics.jsonl")
+            for text in path.read_text().split("\n")
+        ]
+    os.kill(process.pid, signal.SIGKILL)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, output
+    (folder,) = (tmp_path / "cut").iterdir()
+    assert not (folder / "result.json").exists()
+    assert main(["resume", str(folder), "--import", "tiny"]) == 0
+    assert_identical(whole.folder, folder)
+
+
+class Cut:
+    """Ends the process's work, without a word, after some epochs."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_step(self, fit: Any, loss: float) -> None:
+        pass
+
+    def on_epoch(self, fit: Any, record: Any) -> None:
+        if fit.progress.epochs == self.epochs:
+            raise SystemExit
+
+    def on_save(self, fit: Any) -> None:
+        pass
+
+
+def cut(recipe: dict[str, Any], out: Path, epochs: int, every: float) -> Path:
+    with pytest.raises(SystemExit):
+        run(recipe, out=out, imports=TINY, watchers=[Cut(epochs)], checkpoint_every=every)
+    (folder,) = out.iterdir()
+    return folder
+
+
+@pytest.mark.parametrize(("epochs", "every"), [(1, 1e9), (7, 1e9), (7, 0), (12, 0), (13, 1e9), (24, 0)])
+def test_cut_anywhere(long: dict[str, Any], tmp_path: Path, epochs: int, every: float) -> None:
+    """With the last checkpoint just before or long before: lines written since are dropped, none doubled."""
+    for phase in long["phases"]:
+        phase["objective"] = "NegativeLogLikelihood"
+    whole = run(long, out=tmp_path / "whole", imports=TINY)
+    folder = cut(long, tmp_path / "cut", epochs, every)
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == epochs
+    resume(folder, imports=TINY)
+    assert_identical(whole.folder, folder)
+
+
+def test_a_damaged_checkpoint_names_the_one_before(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["phases"][0]["epochs"] = 6
+    whole = run(recipe, out=tmp_path / "whole", imports=TINY)
+    folder = cut(recipe, tmp_path / "cut", 4, 0)
+    last = folder / "checkpoints" / "last.safetensors"
+    content = bytearray(last.read_bytes())
+    content[-3] ^= 1
+    last.write_bytes(content)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match=r"checksum does not match.*use --checkpoint previous"):
+        resume(folder, imports=TINY)
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    resume(folder, imports=TINY, checkpoint="previous")
+    assert_identical(whole.folder, folder)
+
+
+def test_a_truncated_result_is_written_anew(recipe: dict[str, Any], tmp_path: Path) -> None:
+    done = run(recipe, out=tmp_path, imports=TINY)
+    path = done.folder / "result.json"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(RunError, match=r"result\.json is damaged.*logprob resume"):
+        run(recipe, out=tmp_path, imports=TINY)
+    said: list[str] = []
+    again = resume(done.folder, imports=TINY, say=said.append)
+    assert again.metrics == done.metrics
+    assert (done.folder / "result.damaged.json").stat().st_size == 100
+    assert "damaged" in said[0]
+
+
+def test_lost_lines_are_named(recipe: dict[str, Any], tmp_path: Path) -> None:
+    folder = cut(recipe, tmp_path, 2, 0)
+    (folder / "metrics.jsonl").write_text("")
+    with pytest.raises(RunError, match="has lost lines"):
+        resume(folder, imports=TINY)
+
+
+def test_other_data_are_refused(recipe: dict[str, Any], tmp_path: Path) -> None:
+    folder = cut(recipe, tmp_path, 1, 0)
+    text = (folder / "recipe.yaml").read_text()
+    (folder / "recipe.yaml").write_text(text.replace("rows: 64", "rows: 65"))
+    with pytest.raises(RunError, match="SHA-256 differs"):
+        resume(folder, imports=TINY)
+
+
+def test_a_finished_run_is_not_run_again(recipe: dict[str, Any], tmp_path: Path) -> None:
+    first = run(recipe, out=tmp_path, imports=TINY)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    said: list[str] = []
+    for again in (
+        run(recipe, out=tmp_path, imports=TINY, say=said.append),
+        resume(first.folder, imports=TINY),
+    ):
+        assert isinstance(again, Result)
+        assert again.summary == first.summary
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert "--again" in said[0]
+    second = run(recipe, out=tmp_path, imports=TINY, again=True)
+    assert second.folder != first.folder
+    assert_identical(first.folder, second.folder)
+
+
+def test_an_unfinished_run_is_not_overwritten(recipe: dict[str, Any], tmp_path: Path) -> None:
+    folder = cut(recipe, tmp_path, 1, 0)
+    with pytest.raises(RunError, match=f"logprob resume {folder}"):
+        run(recipe, out=tmp_path, imports=TINY)
+
+
+def test_the_written_recipe_runs_to_the_same_result(recipe: dict[str, Any], tmp_path: Path) -> None:
+    first = run(recipe, {"seed": 4}, out=tmp_path / "a", imports=TINY)
+    second = run(first.folder / "recipe.yaml", out=tmp_path / "b", imports=TINY)
+    assert_identical(first.folder, second.folder)
+
+
+def test_a_trained_model_is_loaded(recipe: dict[str, Any], tmp_path: Path) -> None:
+    done = run(recipe, out=tmp_path, imports=TINY)
+    model, dataset = load(done.folder, imports=TINY)
+    assert not model.training
+    mean = model().log_prob(dataset.test.x).mean().item()
+    assert mean == pytest.approx(done.metrics["test"]["log_likelihood"], abs=1e-6)
