@@ -79,15 +79,11 @@ def symbolic_circuit(model: Circuit, graph: RegionGraph) -> SymbolicCircuit:
     """libcirkit's description of ``model``, which starts from the parameters that ``model`` has now."""
     units = model.units
     leaves = [Scope(graph.scopes[region]) for region in model.schedule.leaves]
-    loc, log_scale = (
-        dict(zip(leaves, leaf_parameter(model, name), strict=True)) for name in ("loc", "log_scale")
-    )
+    loc, log_scale = (dict(zip(leaves, leaf_parameter(model, name), strict=True)) for name in ("loc", "log_scale"))
 
     def gaussian(scope: Scope, num_units: int) -> GaussianLayer:
         deviation = Parameter.from_unary(ExpParameter((num_units,)), start_from(log_scale[scope]))
-        return GaussianLayer(
-            scope, num_units, mean=Parameter.from_input(start_from(loc[scope])), stddev=deviation
-        )
+        return GaussianLayer(scope, num_units, mean=Parameter.from_input(start_from(loc[scope])), stddev=deviation)
 
     circuit = peer_graph(graph).build_circuit(
         input_factory=gaussian,
@@ -98,9 +94,7 @@ def symbolic_circuit(model: Circuit, graph: RegionGraph) -> SymbolicCircuit:
     )
     weights = weight_of_scope(model, graph)
     for layer in circuit.sum_layers:
-        layer.weight.output.initializer = ConstantTensorInitializer(
-            weights[circuit.layer_scope(layer)].numpy()
-        )
+        layer.weight.output.initializer = ConstantTensorInitializer(weights[circuit.layer_scope(layer)].numpy())
     return circuit
 
 
@@ -127,9 +121,7 @@ def leaf_parameter(model: Circuit, name: str) -> Tensor:
 
 def weight_of_scope(model: Circuit, graph: RegionGraph) -> Mapping[Scope, Tensor]:
     """The sum weights ``(K_out, K)`` of each inner region, by its variables."""
-    levels = zip(
-        model.schedule.levels, model.weights, strict=False
-    )  # the deepest level has input regions only
+    levels = zip(model.schedule.levels, model.weights, strict=False)  # the deepest level has input regions only
     pairs = (pair for level, weight in levels for pair in zip(level.splits, weight.detach(), strict=True))
     return {Scope(graph.scopes[region]): weight for region, weight in pairs}
 
@@ -242,9 +234,7 @@ def peak_mebibytes(step: Step) -> float:
 def ratio(ours: list[float], theirs: list[float]) -> str:
     """Ratio of medians, and the range of the ratios of the single alternations."""
     single = [a / b for a, b in zip(ours, theirs, strict=True)]
-    return (
-        f"{statistics.median(ours) / statistics.median(theirs):.2f} ({min(single):.2f} to {max(single):.2f})"
-    )
+    return f"{statistics.median(ours) / statistics.median(theirs):.2f} ({min(single):.2f} to {max(single):.2f})"
 
 
 def processor() -> str:
@@ -273,9 +263,7 @@ def report(times: Mapping[str, Times], peaks: Mapping[str, float]) -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--variables", type=int, default=43, help="number of variables, at least 2")
     parser.add_argument("--units", type=int, default=64, help="units of each region")
     parser.add_argument("--batch", type=int, default=512, help="rows of a step")
@@ -297,9 +285,7 @@ def main() -> None:
     packages = ", ".join(f"{name} {version(name)}" for name in ("logprob", "libcirkit", "torch"))
     print(f"{packages}, Python {platform.python_version()}, 1 thread of {processor()}")
     sizes = [sum(p.numel() for p in side.parameters()) for side in (model, peer)]
-    print(
-        f"{arguments.variables} variables, {arguments.units} units, {arguments.batch} rows, float32;", end=" "
-    )
+    print(f"{arguments.variables} variables, {arguments.units} units, {arguments.batch} rows, float32;", end=" ")
     print(f"{sizes[0]:,} and {sizes[1]:,} parameters")
     double = largest_difference(model, peer, x.double())
     single = largest_difference(model.float(), peer.float(), x)

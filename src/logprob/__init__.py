@@ -1,15 +1,13 @@
 """Models whose normaliser, or whose gradient, is the interesting part.
 
 Every model reads ``log p(x) = unnormalized_log_prob(x) - log_partition``. The submodules load on first use,
-so ``import logprob`` costs no more than ``import torch``.
+so ``import logprob`` costs next to nothing.
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
-
-import torch as _torch  # noqa: F401  (a broken torch should fail here, by name, and not in some submodule)
 
 __version__ = "0.1.0"
 

@@ -19,4 +19,5 @@ class Batch(NamedTuple):
 
     def rows(self, index: slice | Tensor) -> Batch:
         """The rows that ``index`` selects, of every part that is present."""
-        return Batch(*(None if part is None else part[index] for part in self))
+        rest = (None if part is None else part[index] for part in (self.context, self.target))
+        return Batch(self.x[index], *rest)

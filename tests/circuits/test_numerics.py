@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from logprob.circuits import (
+    Binomial,
     BSpline,
     Categorical,
     Circuit,
@@ -190,3 +192,14 @@ def test_quad_tree_with_wide_leaves():
     log_prob = model().log_prob(torch.randn(4, 784))
     assert log_prob.isfinite().all()
     assert quad_tree((1, 28, 28)).variables == 784
+
+
+@pytest.mark.parametrize("squared", [True, False])
+def test_binomial_tails_do_not_underflow(squared):
+    """Probabilities of 255 trials fall below the smallest float32; their products over an image fall much further."""
+    model = Circuit(quad_tree((1, 8, 8)), Binomial(255), units=3, squared=squared, input_mixture=True)
+    x = torch.randint(0, 2, (4, 64)) * 255
+    log_prob = model().log_prob(x)
+    assert log_prob.isfinite().all()
+    exact = copy.deepcopy(model).double()().log_prob(x)
+    torch.testing.assert_close(log_prob.double(), exact, rtol=1e-5, atol=1e-3)

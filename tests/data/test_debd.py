@@ -61,9 +61,7 @@ def test_table_of_known_sets_is_the_published_one():
     assert all(len(sha) == 64 for known in debd._KNOWN.values() for sha in known.sha256)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"0,1,1,0\n0,1\n", b"0,1,2,0\n", b"0;1;1;0\n", b"0,1,a,0\n", b"0,1,1,\n"]
-)
+@pytest.mark.parametrize("content", [b"", b"0,1,1,0\n0,1\n", b"0,1,2,0\n", b"0;1;1;0\n", b"0,1,a,0\n", b"0,1,1,\n"])
 def test_anything_but_rows_of_0_and_1_is_refused(tmp_path, content):
     write_set(tmp_path, "kdd")
     (tmp_path / "kdd.valid.data").write_bytes(content)

@@ -158,9 +158,7 @@ def test_discrete_columns_are_refused_with_ways_out(counts):
 
 def test_discrete_columns_are_dequantised_with_a_stated_width(counts):
     path, rows = counts
-    source = Table(
-        path, discrete="dequantise", width={"number": 1, "rain": 0.5}, shuffle=False, standardize=False
-    )
+    source = Table(path, discrete="dequantise", width={"number": 1, "rain": 0.5}, shuffle=False, standardize=False)
     data = source.load()
     noise = data.train.x.numpy() - rows[:80]
     assert np.all(noise[:, 0] == 0)
@@ -200,9 +198,7 @@ def test_splits_may_be_files_of_their_own(tmp_path):
     np.testing.assert_array_equal(torch.cat([data.train.x, data.valid.x, data.test.x]), ROWS)
     assert len(data.provenance["files"]) == 3
     write(tmp_path / "test.csv", csv_text(ROWS[90:], "acb"))
-    with pytest.raises(
-        CorruptDataError, match="columns of test are a, c, b; expected those of train, a, b, c"
-    ):
+    with pytest.raises(CorruptDataError, match="columns of test are a, c, b; expected those of train, a, b, c"):
         Table("train.csv", valid="valid.csv", test="test.csv").load(tmp_path)
     with pytest.raises(ValueError, match="both be numbers or both be files"):
         Table("train.csv", valid="valid.csv")

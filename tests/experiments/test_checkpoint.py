@@ -83,9 +83,7 @@ def test_a_changed_byte_is_seen(tmp_path: Path, where: int) -> None:
     content = bytearray(path.read_bytes())
     content[where] ^= 0x15
     path.write_bytes(content)
-    with pytest.raises(
-        RunError, match=r"last.safetensors is damaged.*intact: previous .use --checkpoint previous"
-    ):
+    with pytest.raises(RunError, match=r"last.safetensors is damaged.*intact: previous .use --checkpoint previous"):
         load_checkpoint(tmp_path, "last")
 
 
@@ -113,9 +111,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(
-        RunError, match=r"cannot write .*: No space left on device; what was there before is intact"
-    ):
+    with pytest.raises(RunError, match=r"cannot write .*: No space left on device; what was there before is intact"):
         save_checkpoint(tmp_path, "last", {"step": 3}, keep="previous")
     assert load_checkpoint(tmp_path, "last") == {"step": 2}
     assert load_checkpoint(tmp_path, "previous") == {"step": 1}

@@ -35,9 +35,7 @@ def test_list_and_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Synthetic2D" in capsys.readouterr().out
 
 
-def test_run_evaluate_resume(
-    recipe: dict[str, Any], write: Write, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_run_evaluate_resume(recipe: dict[str, Any], write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     words = [
         "run",
         write(recipe),
@@ -92,9 +90,7 @@ def test_run_evaluate_resume(
         ([], ["required: recipe"]),
     ],
 )
-def test_a_mistake_starts_nothing(
-    words: list[str], said: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistake_starts_nothing(words: list[str], said: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", *words]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -120,9 +116,7 @@ def test_nan_in_the_table(recipe: dict[str, Any], write: Write, capsys: pytest.C
     assert os.listdir() == [Path(path).name]
 
 
-def test_divergence_is_a_failure(
-    recipe: dict[str, Any], write: Write, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_divergence_is_a_failure(recipe: dict[str, Any], write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["run", write(recipe), "--import", "tiny", "--objective", "Explodes", "--objective.at", "2"]
     assert main(words) == 1
     assert "the loss is nan in phase 0, epoch 1, batch 1, step 2" in capsys.readouterr().err

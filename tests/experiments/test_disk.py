@@ -73,9 +73,7 @@ def test_no_space_to_begin_with(recipe: dict[str, Any], small_disk: Path) -> Non
         run(recipe, out=small_disk / "runs", imports=TINY)
 
 
-def test_a_read_only_folder(
-    recipe: dict[str, Any], small_disk: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_read_only_folder(recipe: dict[str, Any], small_disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from logprob.experiments.yaml_text import write_yaml
 
     done = run(recipe, out=small_disk, imports=TINY)

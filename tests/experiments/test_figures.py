@@ -65,9 +65,7 @@ def test_learning_curves_bear_infinity() -> None:
         ("npc2/digits", {}, "images.png"),
     ],
 )
-def test_each_kind_of_data_has_its_figure(
-    tmp_path: Path, name: str, overrides: dict[str, object], drawn: str
-) -> None:
+def test_each_kind_of_data_has_its_figure(tmp_path: Path, name: str, overrides: dict[str, object], drawn: str) -> None:
     done = run(name, overrides | {"model.units": 2, "epochs": 1}, out=tmp_path)
     from matplotlib.image import imread
 

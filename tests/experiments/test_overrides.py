@@ -59,7 +59,5 @@ def test_overrides_leave_the_recipe_alone() -> None:
 
 def test_a_class_may_be_replaced_and_then_changed() -> None:
     recipe = {"model": {"class_path": "A", "init_args": {"x": 1}}}
-    changed = apply_overrides(
-        recipe, [("model", "B"), ("model.y", 2), ("model.class_path", "C")], ["model"], []
-    )
+    changed = apply_overrides(recipe, [("model", "B"), ("model.y", 2), ("model.class_path", "C")], ["model"], [])
     assert changed == {"model": {"class_path": "C", "init_args": {"y": 2}}}

@@ -78,9 +78,7 @@ def test_a_recipe_runs_no_code_of_its_own(recipe: dict[str, Any], name: str, pla
             check(copy.deepcopy(recipe), (place, value))
 
 
-@pytest.mark.parametrize(
-    "place", ["model.noise", "title", "optimizer.betas", "phases.0.optimizer.lr", "seed"]
-)
+@pytest.mark.parametrize("place", ["model.noise", "title", "optimizer.betas", "phases.0.optimizer.lr", "seed"])
 def test_no_class_hides_in_a_plain_value(recipe: dict[str, Any], place: str) -> None:
     recipe["phases"][0]["scheduler"] = {
         "class_path": "LambdaLR",

@@ -61,9 +61,7 @@ def assert_identical(a: Path, b: Path) -> None:
         assert results[0][key] == results[1][key]
 
 
-def test_kill_9_and_resume(
-    long: dict[str, Any], write: Callable[[dict[str, Any]], str], tmp_path: Path
-) -> None:
+def test_kill_9_and_resume(long: dict[str, Any], write: Callable[[dict[str, Any]], str], tmp_path: Path) -> None:
     """A real process, killed in the middle of its first phase."""
     whole = run(long, out=tmp_path / "whole", imports=TINY)
     command = [sys.executable, "-m", "logprob.experiments.cli", "run", write(long), "--import", "tiny"]
@@ -73,11 +71,7 @@ def test_kill_9_and_resume(
     lines: list[str] = []
     while len(lines) < 5 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.002)
-        lines = [
-            text
-            for path in (tmp_path / "cut").glob("*/metrics.jsonl")
-            for text in path.read_text().split("\n")
-        ]
+        lines = [text for path in (tmp_path / "cut").glob("*/metrics.jsonl") for text in path.read_text().split("\n")]
     os.kill(process.pid, signal.SIGKILL)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL, output

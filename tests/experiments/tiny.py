@@ -68,9 +68,7 @@ class TinyCodes(DataSource):
         codes = torch.randint(self.categories, shape, generator=generator)
         side = round(self.variables**0.5)
         image_shape = (1, side, side) if self.image else None
-        return Dataset(
-            "tiny codes", *(Batch(c) for c in codes), categories=self.categories, image_shape=image_shape
-        )
+        return Dataset("tiny codes", *(Batch(c) for c in codes), categories=self.categories, image_shape=image_shape)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from logprob.circuits import gram, signed_log
+from logprob.circuits import gram, scaled, signed_log
 from logprob.circuits.gram import Gram
 from logprob.circuits.initializers import Initializer
 from logprob.circuits.inputs import InputFamily, Tensors
@@ -18,24 +18,28 @@ from logprob.circuits.signed_log import SignedLog
 
 
 class _Table(InputFamily):
-    """Functions of finitely many states, given by a table ``(S, V, K)`` of their values."""
+    """Functions of finitely many states, given by a table of their values."""
+
+    @abstractmethod
+    def scaled_table(self, theta: Tensors) -> Scaled:
+        """``f_k(v)``: values ``(S, V, K)`` and a log-scale for every state ``(S, V)``, not for every data row."""
+
+    @abstractmethod
+    def log_table(self, theta: Tensors) -> SignedLog:
+        """Signed logarithms of ``f_k(v)``, ``(S, V, K)``."""
 
     @abstractmethod
     def table(self, theta: Tensors) -> Tensor:
-        """``f_k(v)`` for every slot, state and unit."""
+        """``f_k(v)`` itself, ``(S, V, K)``."""
 
     def values(self, theta: Tensors, x: Tensor) -> Scaled:
-        """Look up the states ``x`` ``(S, B)``; each state's row of the table is rescaled once, not once a data row."""
-        table = self.table(theta)
-        size = table.detach().abs().amax(-1, keepdim=True)  # (S, V, 1)
-        safe = size.masked_fill(size == 0, 1.0)
-        log_size = size.to(scale_dtype(size.device)).log()
-        return Scaled(_look_up(table / safe, x), _look_up(log_size, x).squeeze(-1))
+        """Look up the states ``x`` ``(S, B)``."""
+        values, log_scale = self.scaled_table(theta)
+        return Scaled(_look_up(values, x), _look_up(log_scale.unsqueeze(-1), x).squeeze(-1))
 
     def log_values(self, theta: Tensors, x: Tensor) -> SignedLog:
-        """Look up sign and log-magnitude."""
-        log_abs, unit = signed_log.from_linear(self.table(theta))
-        return SignedLog(_look_up(log_abs, x), _look_up(unit, x))
+        """Look up log-magnitude and sign."""
+        return SignedLog(*(_look_up(part, x) for part in self.log_table(theta)))
 
     def gram(self, theta: Tensors) -> Gram:
         """``sum_v f_i(v) f_j(v)``."""
@@ -79,6 +83,14 @@ class Categorical(_Table):
         """The parameter, states before units."""
         return theta["table"].mT
 
+    def scaled_table(self, theta: Tensors) -> Scaled:
+        """The parameter, rescaled."""
+        return scaled.rescale_support(self.table(theta))
+
+    def log_table(self, theta: Tensors) -> SignedLog:
+        """Signed logarithms of the parameter."""
+        return signed_log.from_linear(self.table(theta))
+
 
 @dataclass(frozen=True)
 class Binomial(_Table):
@@ -108,11 +120,22 @@ class Binomial(_Table):
 
     def table(self, theta: Tensors) -> Tensor:
         """Probabilities of every state."""
+        return self._log_probs(theta).exp()
+
+    def scaled_table(self, theta: Tensors) -> Scaled:
+        """Probabilities by their logarithms: those of far states are below the smallest number."""
+        return scaled.from_log(self._log_probs(theta))
+
+    def log_table(self, theta: Tensors) -> SignedLog:
+        """Log-probabilities."""
+        return signed_log.from_log(self._log_probs({name: value.double() for name, value in theta.items()}))
+
+    def _log_probs(self, theta: Tensors) -> Tensor:
         logit = theta["logit"].unsqueeze(1)  # (S, 1, K)
         successes = torch.arange(self.states, dtype=logit.dtype, device=logit.device).unsqueeze(-1)
         total = torch.tensor(float(self.trials), dtype=logit.dtype, device=logit.device)
         ways = torch.lgamma(total + 1) - torch.lgamma(successes + 1) - torch.lgamma(total - successes + 1)
-        return (ways + successes * F.logsigmoid(logit) + (total - successes) * F.logsigmoid(-logit)).exp()
+        return ways + successes * F.logsigmoid(logit) + (total - successes) * F.logsigmoid(-logit)
 
 
 def _look_up(table: Tensor, x: Tensor) -> Tensor:

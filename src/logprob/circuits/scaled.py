@@ -45,7 +45,7 @@ def decide(condition: Tensor) -> bool:
 
 
 def rescale(values: Tensor, log_scale: Tensor, floor: Tensor | float) -> Scaled:
-    """Divide by the largest magnitude over the units; at or below ``floor``, a number or ``(F, 1)``, terms may be lost."""
+    """Divide by the largest magnitude over the units; at or below ``floor`` terms may be lost."""
     size = values.detach().abs().amax(-1)  # (F, B)
     lost = size <= floor
     safe = size.masked_fill(size == 0, 1.0)

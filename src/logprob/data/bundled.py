@@ -32,14 +32,10 @@ def _load(function: str) -> tuple[NDArray[np.float64], NDArray[np.int64], dict[s
     )
 
 
-def _load_split(
-    function: str, sizes: tuple[float, float], seed: int
-) -> tuple[Splits, Splits, dict[str, Any]]:
+def _load_split(function: str, sizes: tuple[float, float], seed: int) -> tuple[Splits, Splits, dict[str, Any]]:
     """Rows and labels of each split, and what the provenance says of them."""
     rows, labels, source = _load(function)
-    valid, test = (
-        split_size(size, len(rows), what) for size, what in zip(sizes, ("valid", "test"), strict=True)
-    )
+    valid, test = (split_size(size, len(rows), what) for size, what in zip(sizes, ("valid", "test"), strict=True))
     index = seeded_split(len(rows), valid, test, seed)
     rule = {"rule": "RandomState(seed).permutation: valid, test, train", "seed": seed}
     return index.of(rows), index.of(labels), {"split": rule, "files": [source]}
@@ -87,9 +83,7 @@ class Digits(DataSource):
         rows, labels, parts = _load_split("load_digits", (self.valid, self.test), self.seed)
         rows = Splits(*(part.astype(np.int64) for part in rows))
         made = provenance(RULE, rows, **parts)
-        return Dataset(
-            "digits", *batches(rows, labels), categories=17, image_shape=(1, 8, 8), provenance=made
-        )
+        return Dataset("digits", *batches(rows, labels), categories=17, image_shape=(1, 8, 8), provenance=made)
 
 
 @dataclass(frozen=True)

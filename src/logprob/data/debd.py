@@ -208,9 +208,7 @@ def _read_binary(path: Path) -> NDArray[np.uint8]:
     lines = read_bytes(path).split()
     lengths = {len(line) for line in lines}
     if len(lengths) != 1:
-        raise CorruptDataError(
-            f"{path}: expected rows of one length, found lengths {sorted(lengths) or 'of no row'}"
-        )
+        raise CorruptDataError(f"{path}: expected rows of one length, found lengths {sorted(lengths) or 'of no row'}")
     characters = np.frombuffer(b"".join(lines), dtype=np.uint8).reshape(len(lines), -1)
     rows, separators = (
         characters[:, ::2] - ord("0"),
@@ -219,7 +217,5 @@ def _read_binary(path: Path) -> NDArray[np.uint8]:
     wrong = (rows > 1).any(axis=1)
     if characters.shape[1] % 2 == 0 or (separators != ord(",")).any() or wrong.any():
         row = lines[int(wrong.argmax())].decode("ascii", "replace")
-        raise CorruptDataError(
-            f"{path}: expected 0 and 1 with a comma between, found a row like {row[:40]!r}"
-        )
+        raise CorruptDataError(f"{path}: expected 0 and 1 with a comma between, found a row like {row[:40]!r}")
     return np.ascontiguousarray(rows)

@@ -127,9 +127,7 @@ class FoundFiles:
         )
 
 
-def find_files(
-    origin: Origin, layouts: Iterable[Sequence[str]], root: str | Path | None = None
-) -> FoundFiles:
+def find_files(origin: Origin, layouts: Iterable[Sequence[str]], root: str | Path | None = None) -> FoundFiles:
     """The first folder that holds every file of one of the layouts.
 
     Args:

@@ -36,8 +36,7 @@ def read_idx(path: str | Path) -> NDArray[np.uint8]:
     shape = np.frombuffer(content[4:start], dtype=">u4").astype(int).tolist() if len(content) >= start else []
     if len(content) - start != math.prod(shape) or not shape:
         raise CorruptDataError(
-            f"{path}: header states shape {tuple(shape)}, so {start + math.prod(shape)} bytes; "
-            f"found {len(content)}"
+            f"{path}: header states shape {tuple(shape)}, so {start + math.prod(shape)} bytes; found {len(content)}"
         )
     entries: NDArray[Any] = np.frombuffer(content, dtype=np.uint8, offset=start)
     return entries.reshape(shape)

@@ -40,9 +40,7 @@ _SETS = {
             "the four idx files of the MNIST database (LeCun, Cortes, Burges), as torchvision keeps them too",
             licence="CC BY-SA 3.0, as usually stated",
             substitute="Digits (8x8 images of digits, from scikit-learn)",
-            expected=(
-                "60,000 + 10,000 images of 28x28 bytes; train-images-idx3-ubyte.gz has 9,912,422 bytes",
-            ),
+            expected=("60,000 + 10,000 images of 28x28 bytes; train-images-idx3-ubyte.gz has 9,912,422 bytes",),
         ),
         (
             "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
@@ -108,9 +106,7 @@ class IdxImages(DataSource):
             CorruptDataError: if one is no idx file, has a wrong shape, or not the declared content.
         """
         known = _SETS[self.name]
-        layouts = [
-            [f"{folder}/{file}{end}" for file in FILES] for folder in known.folders for end in (".gz", "")
-        ]
+        layouts = [[f"{folder}/{file}{end}" for file in FILES] for folder in known.folders for end in (".gz", "")]
         found = find_files(known.origin, layouts, root)
         train_images, train_labels, test_images, test_labels = _read_checked(found, known.arrays)
         count = split_size(self.valid, len(train_images), "valid")

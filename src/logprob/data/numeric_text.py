@@ -116,9 +116,7 @@ def _values(path: Path, delimiter: str | None, header: bool, names: tuple[str, .
     return values
 
 
-def _slow_values(
-    path: Path, delimiter: str | None, header: bool, names: tuple[str, ...]
-) -> NDArray[np.float64]:
+def _slow_values(path: Path, delimiter: str | None, header: bool, names: tuple[str, ...]) -> NDArray[np.float64]:
     rows = []
     with _text(path) as lines:
         numbered = ((number, line) for number, line in enumerate(lines, start=1) if _is_content(line))
@@ -139,7 +137,5 @@ def _number(path: Path, row: int, column: str, cell: str) -> float:
         return math.nan
     value = float(cell) if _is_number(cell) and "_" not in cell else math.inf  # float() would take 1_000
     if math.isinf(value):
-        raise CorruptDataError(
-            f"{path}: row {row}, column {column!r}: expected a finite number, got {cell!r}"
-        )
+        raise CorruptDataError(f"{path}: row {row}, column {column!r}: expected a finite number, got {cell!r}")
     return value

@@ -86,9 +86,7 @@ class Table(DataSource):
     def __post_init__(self) -> None:
         check_name("way with discrete columns", self.discrete, ("refuse", "dequantise", "keep"))
         if isinstance(self.valid, (str, Path)) != isinstance(self.test, (str, Path)):
-            raise ValueError(
-                f"valid and test must both be numbers or both be files, got {self.valid!r}, {self.test!r}"
-            )
+            raise ValueError(f"valid and test must both be numbers or both be files, got {self.valid!r}, {self.test!r}")
         if self.width is not None and self.discrete != "dequantise":
             raise ValueError(f'width is for discrete="dequantise", got discrete={self.discrete!r}')
 
@@ -184,9 +182,7 @@ class Table(DataSource):
         if len(parts) == 3:
             return Splits(*parts), {"rule": "three arrays, as given"}
         (rows,) = parts
-        valid, test = (
-            split_size(cast(float, getattr(self, name)), len(rows), name) for name in ("valid", "test")
-        )
+        valid, test = (split_size(cast(float, getattr(self, name)), len(rows), name) for name in ("valid", "test"))
         if not self.shuffle:
             rule = {"rule": "order of the file: train, valid, test"}
             return tail_split(len(rows), valid, test).of(rows), rule

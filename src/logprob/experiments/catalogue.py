@@ -1,4 +1,4 @@
-"""The classes that a recipe may name: those of logprob, of torch.optim, and of modules that the user names."""
+"""The classes that a recipe may name: those of logprob, torch.optim and modules that the user names."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _rooms() -> Iterator[ModuleType]:
 
 
 def _public(module: ModuleType) -> Iterator[tuple[str, Any]]:
-    """Classes and functions that a module offers and that its own package defines: `import os` in it is no offer."""
+    """Classes and functions of a module that its own package defines: `import os` in it offers nothing."""
     for name in getattr(module, "__all__", None) or [n for n in vars(module) if not n.startswith("_")]:
         thing = getattr(module, name)
         if isinstance(thing, (type, FunctionType)):
@@ -82,7 +82,10 @@ def _public(module: ModuleType) -> Iterator[tuple[str, Any]]:
 def _torch_optim() -> Iterator[tuple[str, Any]]:
     import torch
 
-    bases = {torch.optim: torch.optim.Optimizer, torch.optim.lr_scheduler: torch.optim.lr_scheduler.LRScheduler}
+    bases = {
+        torch.optim: torch.optim.Optimizer,
+        torch.optim.lr_scheduler: torch.optim.lr_scheduler.LRScheduler,
+    }
     for module, base in bases.items():
         for name, thing in vars(module).items():
             if inspect.isclass(thing) and issubclass(thing, base) and thing is not base and name[0] != "_":

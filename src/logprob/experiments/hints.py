@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import types
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -47,10 +48,15 @@ def arguments(target: Callable[..., Any], skip: int = 0) -> dict[str, Argument]:
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except (NameError, TypeError, AttributeError):  # names imported for type checkers only, or a C constructor
-        return {}
+    """Type hints by argument, without those that name what is imported for type checkers only."""
+    function: Any = inspect.unwrap(target.__init__ if inspect.isclass(target) else target)
+    names = getattr(function, "__globals__", {})
+    hints: dict[str, Any] = {}
+    for name, hint in getattr(function, "__annotations__", {}).items():
+        one: Any = types.SimpleNamespace(__annotations__={name: hint})
+        with contextlib.suppress(NameError, TypeError, AttributeError):
+            hints |= get_type_hints(one, globalns=names)
+    return hints
 
 
 def returned(function: Callable[..., Any]) -> Any:
@@ -124,6 +130,10 @@ def describe(hint: Any) -> str:
             parts.append("null")
         elif inspect.isclass(part) and get_origin(part) is None:
             parts.append(part.__name__)
+        elif get_origin(part) is Callable and inspect.isclass(get_args(part)[1]):
+            parts.append(get_args(part)[1].__name__)
+        elif (item := element(part, 0)) is not None and plain(part) is None:
+            parts.append(f"list of {describe(item)}")
         else:
             parts.append(str(part).replace("typing.", "").replace("collections.abc.", ""))
     return " or ".join(dict.fromkeys(parts))
@@ -136,7 +146,9 @@ def check(value: Any, hint: Any, key: str) -> Any:
         RecipeError: if it is of another type, or holds a ``class_path`` where no class is expected.
     """
     allowed = plain(hint)
-    if allowed is None or _names_a_class(value):
+    # jsonargparse lets null by, whatever the type.
+    unset = value is None and allowed is not Any and types.NoneType not in members(hint)
+    if allowed is None or unset or _names_a_class(value):
         raise RecipeError(f"{key}: expected {describe(hint)}, got {value!r}")
     if allowed is Any:
         return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import types
@@ -125,7 +126,7 @@ def _is_plain(value: str, hint: Any, key: str) -> bool:
     return True
 
 
-def _resolve_dict(value: dict[str, Any], hint: Any, choices: list[Wanted], key: str, catalogue: Catalogue) -> Any:
+def _resolve_dict(value: dict[str, Any], hint: Any, choices: list[Wanted], key: str, catalogue: Catalogue) -> Node:
     if "class_path" not in value:
         only = choices[0].cls
         if len(choices) == 1 and dataclasses.is_dataclass(only) and not inspect.isabstract(only):
@@ -140,13 +141,13 @@ def _resolve_dict(value: dict[str, Any], hint: Any, choices: list[Wanted], key: 
     return _call(value["class_path"], given, hint, choices, key, catalogue)
 
 
-def _call(
-    name: str, given: dict[str, Any], hint: Any, choices: list[Wanted], key: str, catalogue: Catalogue
-) -> Node:
+def _call(name: str, given: dict[str, Any], hint: Any, choices: list[Wanted], key: str, catalogue: Catalogue) -> Node:
     found = catalogue.find(name)
     match = next((c for c in choices if found and _fits(found[1], c)), None)
+    if found is None and plain(hint) is not None:
+        raise RecipeError(f"{key}: expected {describe(hint)}, got {name!r}")
     if found is None or match is None:
-        kind = "is not a" if found else "is an unknown class; expected a"
+        kind = "is not" if found else "is an unknown class; expected"
         names = {n for n, thing in catalogue.names() if any(_offered(thing, c) for c in choices)}
         raise RecipeError(f"{key}: {name!r} {kind} {describe(hint)}{nearest(name.rpartition('.')[2], names)}")
     return _node(*found, given, match, key, catalogue)
@@ -160,7 +161,7 @@ def _fits(thing: Any, choice: Wanted) -> bool:
 
 
 def _offered(thing: Any, choice: Wanted) -> bool:
-    """Whether to name ``thing`` as accepted: any callable satisfies a protocol of one call, but few are meant to."""
+    """Whether to name ``thing`` as accepted: any callable satisfies a protocol of one call."""
     if getattr(choice.cls, "_is_protocol", False):
         home = choice.cls.__module__.rpartition(".")[0]
         return thing.__module__.startswith(home) and thing is not choice.cls and _fits(thing, choice)
@@ -187,7 +188,7 @@ def _node(
         if name in given:
             values[name] = resolve(given[name], argument.hint, _join(key, name), catalogue)
         elif argument.default is not REQUIRED:
-            default = _default(argument.default, _join(key, name), catalogue)
+            default = _default(argument.default, argument.hint, _join(key, name), catalogue)
             if default is not _UNWRITTEN:
                 values[name] = default
     return Node(path, target, values, key, implied, choice.positional, choice.factory)
@@ -196,20 +197,26 @@ def _node(
 _UNWRITTEN = object()
 
 
-def _default(value: Any, key: str, catalogue: Catalogue) -> Any:
-    """A default in the form that a recipe can hold, so that a later change of it changes no written recipe."""
+def _default(value: Any, hint: Any, key: str, catalogue: Catalogue) -> Any:
+    """A default as a recipe holds it, so that a later change of the default changes no written recipe."""
+    if isinstance(value, (bool, int, float, str)):
+        with contextlib.suppress(RecipeError):  # 0 for a float becomes 0.0, as it does when it is read again
+            return check(value, hint, key)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
-        items = [_default(item, _join(key, i), catalogue) for i, item in enumerate(value)]
+        items = [_default(item, element(hint, i), _join(key, i), catalogue) for i, item in enumerate(value)]
         return _UNWRITTEN if any(item is _UNWRITTEN for item in items) else items
-    path = catalogue.path(type(value))
+    implied = [choice.cls for choice in wanted(hint)] == [type(value)]
+    path = type(value).__name__ if implied else catalogue.path(type(value))
     if path is None or not dataclasses.is_dataclass(value):
         return _UNWRITTEN
-    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
-    values = {name: _default(item, _join(key, name), catalogue) for name, item in fields.items()}
-    kept = {name: item for name, item in values.items() if item is not _UNWRITTEN}
-    return Node(path, type(value), kept, key) if len(kept) == len(values) else _UNWRITTEN
+    values = {}
+    for name, argument in arguments(type(value)).items():
+        values[name] = _default(getattr(value, name), argument.hint, _join(key, name), catalogue)
+    if any(item is _UNWRITTEN for item in values.values()):
+        return _UNWRITTEN
+    return Node(path, type(value), values, key, implied)
 
 
 def nodes(value: Any) -> Iterator[Node]:
@@ -232,10 +239,13 @@ def fill(value: Any, known: Mapping[str, Any]) -> Any:
         return [fill(item, known) for item in value]
     if not isinstance(value, Node):
         return value
-    filled = {name: fill(item, known) for name, item in value.arguments.items()}
-    for name in arguments(value.target, value.positional):
-        if filled.get(name) is None and known.get(name) is not None:
+    given = {name: fill(item, known) for name, item in value.arguments.items()}
+    filled = {}
+    for name in arguments(value.target, value.positional):  # in the order of the signature
+        if given.get(name) is None and known.get(name) is not None:
             filled[name] = known[name]
+        elif name in given:
+            filled[name] = given[name]
     return dataclasses.replace(value, arguments=filled)
 
 

@@ -50,9 +50,9 @@ def apply_overrides(
 ) -> dict[str, Any]:
     """A copy of ``recipe`` with every override set.
 
-    ``init_args`` need not be written: ``model.units`` reaches into the node that has a ``class_path``. A number picks
-    an item of a list. A key of a phase needs no ``phases.0.`` in a recipe of one phase. A class name where a node
-    stands replaces the whole node.
+    ``init_args`` need not be written: ``model.units`` reaches into the node that has a ``class_path``. A
+    number picks an item of a list. A key of a phase needs no ``phases.0.`` in a recipe of one phase. A class
+    name in the place of a node replaces the whole node.
 
     Args:
         recipe: plain YAML values.

@@ -11,8 +11,8 @@ from torch import Tensor
 def pack(value: Any) -> tuple[Any, dict[str, Tensor]]:
     """Split nested dicts, lists and tuples into JSON values and tensors.
 
-    A dict with keys that are not text, a tuple, a tensor and a non-finite number become one-key dicts, whose key
-    starts with a dollar sign.
+    A dict with keys that are not text, a tuple, a tensor and a non-finite number become dicts of one key,
+    which starts with a dollar sign.
 
     Returns:
         What JSON can hold, and the tensors by name.
@@ -23,17 +23,17 @@ def pack(value: Any) -> tuple[Any, dict[str, Tensor]]:
     Example:
         >>> import torch
         >>> pack({0: (1, float("inf")), "x": torch.zeros(2)})[0]
-        {'$items': [[0, {'$tuple': [1, {'$float': 'inf'}]}], ['x', {'$tensor': '0/x'}]]}
+        {'$items': [[0, {'$tuple': [1, {'$float': 'inf'}]}], ['x', {'$tensor': 'x'}]]}
     """
     tensors: dict[str, Tensor] = {}
 
     def walk(value: Any, name: str) -> Any:
         if isinstance(value, Tensor):
-            key = f"{len(tensors)}{name}"
+            key = name if name not in tensors else f"{name}#{len(tensors)}"
             tensors[key] = value.detach().cpu().clone().contiguous()
             return {"$tensor": key}
         if isinstance(value, dict):
-            pairs = [(key, walk(item, f"{name}/{key}")) for key, item in value.items()]
+            pairs = [(key, walk(item, f"{name}/{key}" if name else f"{key}")) for key, item in value.items()]
             if all(isinstance(key, str) and not key.startswith("$") for key in value):
                 return dict(pairs)
             return {"$items": [list(pair) for pair in pairs]}

@@ -57,7 +57,7 @@ class Phase:
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give either epochs or steps")
+            raise ValueError("give either epochs or steps, and set the other to null")
         for name in ("epochs", "steps", "batch_size", "clip_norm"):
             value = getattr(self, name)
             if value is not None and value <= 0:

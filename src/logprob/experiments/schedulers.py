@@ -16,8 +16,8 @@ __all__ = ["ReduceOnPlateau"]
 class ReduceOnPlateau(LRScheduler):
     """Multiply the learning rate by ``factor`` when the monitored metric has stopped improving.
 
-    What :class:`torch.optim.lr_scheduler.ReduceLROnPlateau` does, with a relative threshold that is right for a
-    negative loss as well: a value improves on the best one by ``value < best - threshold |best|``.
+    What :class:`torch.optim.lr_scheduler.ReduceLROnPlateau` does, with a relative threshold that is right for
+    negative losses too: a value improves on the best one if ``value < best - threshold |best|``.
 
     Args:
         optimizer: whose learning rates change.
@@ -47,7 +47,7 @@ class ReduceOnPlateau(LRScheduler):
         """Present learning rates; :meth:`step` changes them."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
-    def step(self, metric: float | None = None) -> None:  # type: ignore[override]
+    def step(self, metric: float | None = None) -> None:
         """Record one epoch; ``metric`` is lower-is-better."""
         if metric is None:  # the call that every scheduler makes of itself when it is made
             self._last_lr = self.get_lr()

@@ -13,8 +13,8 @@ import torch
 def seed_everything(seed: int) -> torch.Generator:
     """Seed Python, numpy and torch, and return the generator that shuffles the rows.
 
-    The shuffling generator has a stream of its own, so that a model that draws random numbers sees the rows in the
-    same order as one that does not.
+    The shuffling generator has a stream of its own, so that a model that draws random numbers sees the rows
+    in the same order as one that does not.
 
     Example:
         >>> a, b = seed_everything(3), seed_everything(3)

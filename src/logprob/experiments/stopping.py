@@ -10,7 +10,7 @@ from typing import Literal
 def improves(value: float, best: float, threshold: float = 0.0) -> bool:
     """Whether ``value`` is lower than ``best`` by more than a fraction ``threshold`` of ``|best|``.
 
-    The bars around ``best`` make the rule right for negative losses, where ``best (1 - threshold)`` is above ``best``.
+    The bars around ``best`` make the rule right for negative losses, where ``best (1 - threshold) > best``.
 
     Example:
         >>> improves(-2.0001, -2.0, 1e-3), improves(-2.01, -2.0, 1e-3), improves(1.0, float("inf"), 1e-3)

@@ -1,0 +1,286 @@
+"""One run: a recipe in, a folder of results out; and what can be done with that folder later."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from logprob.data import Dataset
+from logprob.distributions import DistributionModule
+from logprob.experiments.errors import DivergedError, RunError
+from logprob.experiments.evaluate import evaluate
+from logprob.experiments.fit import Fit, Watcher
+from logprob.experiments.overrides import Override
+from logprob.experiments.prepare import Prepared, prepare
+from logprob.experiments.recipe import CheckedRecipe, check_recipe, find_recipe, read_recipe
+from logprob.experiments.results import Result, RunFolder, Saver, best_state, free_path
+from logprob.experiments.versions import describe_data, versions
+
+Say = Callable[[str], None]
+
+
+def run(
+    recipe: str | Path | Mapping[str, Any],
+    overrides: Mapping[str, Any] | Sequence[Override] = (),
+    *,
+    out: str | Path = "runs",
+    data_root: str | Path | None = None,
+    device: str = "cpu",
+    imports: Sequence[str] = (),
+    again: bool = False,
+    checkpoint_every: float = 30.0,
+    watchers: Sequence[Watcher] = (),
+    say: Say = lambda line: None,
+) -> Result:
+    """Train and evaluate what a recipe says.
+
+    Args:
+        recipe: name of a shipped recipe, path of a YAML file, or its content.
+        overrides: changes by dotted key, such as ``{"model.units": 8, "seed": 3}``.
+        out: folder in which the run gets a folder of its own, ``<recipe>-<hash of its values>-s<seed>``.
+        data_root: folder of data files, looked into first.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"auto"``.
+        imports: modules whose classes the recipe may name besides logprob's.
+        again: run in a new folder even if this run is there already.
+        checkpoint_every: seconds between checkpoints. It changes no result.
+        watchers: told of every step and epoch.
+        say: takes lines for a person.
+
+    Returns:
+        The result; that of the earlier run if this one was made before.
+
+    Raises:
+        RecipeError: if the recipe is wrong. No folder was made.
+        DivergedError: if the loss was not finite. The folder keeps the last good checkpoint and says so.
+        RunError: if the folder holds an unfinished run, or cannot be written.
+
+    Example:
+        >>> run("npc2/mring", {"model.units": 4, "epochs": 10})  # doctest: +SKIP
+    """
+    name, values = _read(recipe)
+    pairs = list(overrides.items()) if isinstance(overrides, Mapping) else list(overrides)
+    prepared = prepare(check_recipe(name, values, pairs, imports), data_root, device)
+    folder = RunFolder(_folder(Path(out), prepared.recipe, again))
+    if folder.path.exists():
+        return _already_there(folder, say)
+    about = {
+        "recipe": name,
+        "seed": prepared.recipe["seed"],
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": device,
+        "data_root": None if data_root is None else str(Path(data_root).resolve()),
+        "data": describe_data(prepared.dataset),
+        "versions": versions(),
+    }
+    folder.create(prepared.recipe.yaml(), about)
+    say(f"run {folder.path}")
+    fit = prepared.fit([Saver(folder, checkpoint_every), *watchers])
+    return _train(folder, prepared, fit, about, say)
+
+
+def resume(
+    folder: str | Path,
+    *,
+    checkpoint: str | None = None,
+    data_root: str | Path | None = None,
+    device: str | None = None,
+    imports: Sequence[str] = (),
+    checkpoint_every: float = 30.0,
+    watchers: Sequence[Watcher] = (),
+    say: Say = lambda line: None,
+) -> Result:
+    """Take a run that was cut off to the end that it would have had.
+
+    On the same machine and device, weights and metrics are bit-identical to those of a run never cut off.
+
+    Args:
+        folder: of the run.
+        checkpoint: ``"last"`` or ``"previous"``; by default the latest.
+        data_root: as in :func:`run`; by default that of the run.
+        device: as in :func:`run`; by default that of the run.
+        imports: as in :func:`run`; they must be named again.
+        checkpoint_every: as in :func:`run`.
+        watchers: as in :func:`run`.
+        say: as in :func:`run`.
+
+    Raises:
+        RunError: if the folder is no run, its checkpoint is damaged, or the data have changed.
+    """
+    place = RunFolder(Path(folder))
+    about = place.run()
+    try:
+        finished = place.result()
+    except RunError as error:
+        say(f"{error}; doing so")
+    else:
+        if finished is not None:
+            return _already_there(place, say)
+    prepared = _prepare_again(place, about, data_root, device, imports)
+    fit = prepared.fit([Saver(place, checkpoint_every), *watchers])
+    if place.has_checkpoint():
+        fit.load_state(place.load(checkpoint))
+        place.truncate_metrics(fit.progress.metrics_size)
+    else:
+        place.truncate_metrics(0)
+    say(f"run {place.path}, from epoch {fit.progress.epochs}")
+    return _train(place, prepared, fit, about, say)
+
+
+def load(
+    folder: str | Path,
+    *,
+    checkpoint: str = "best",
+    data_root: str | Path | None = None,
+    device: str | None = None,
+    imports: Sequence[str] = (),
+) -> tuple[DistributionModule, Dataset]:
+    """The trained model of a run, and its data.
+
+    Args:
+        folder: of the run.
+        checkpoint: ``"best"``, ``"last"`` or ``"previous"``.
+        data_root: folder of data files; by default that of the run.
+        device: of the model; by default that of the run.
+        imports: modules whose classes the recipe names besides logprob's.
+
+    Returns:
+        The model in evaluation mode, and the data set.
+    """
+    prepared = _load(RunFolder(Path(folder)), checkpoint, data_root, device, imports)
+    return prepared.model, prepared.dataset
+
+
+def evaluate_run(
+    folder: str | Path,
+    *,
+    checkpoint: str = "best",
+    data_root: str | Path | None = None,
+    device: str | None = None,
+    imports: Sequence[str] = (),
+) -> dict[str, dict[str, float]]:
+    """Exact metrics of a checkpoint, computed anew, by split. Arguments as in :func:`load`."""
+    return _evaluate(_load(RunFolder(Path(folder)), checkpoint, data_root, device, imports))
+
+
+def _read(recipe: str | Path | Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    if isinstance(recipe, Mapping):
+        return "recipe", recipe
+    path = find_recipe(str(recipe))
+    return (path.stem if path == Path(recipe) else str(recipe)), read_recipe(path)
+
+
+def _folder(out: Path, recipe: CheckedRecipe, again: bool) -> Path:
+    path = out / f"{recipe.name.replace('/', '-')}-{recipe.digest()}-s{recipe['seed']}"
+    return free_path(path) if again else path
+
+
+def _already_there(folder: RunFolder, say: Say) -> Result:
+    result = folder.result()
+    if result is None:
+        raise RunError(
+            f"{folder.path} holds this run, unfinished; `logprob resume {folder.path}` takes it to its end, "
+            "--again starts anew in a new folder"
+        )
+    if result.status == "diverged":
+        raise DivergedError(f"{folder.path} diverged: {result.summary.get('reason')}")
+    say(f"{folder.path} is finished; nothing was run (--again runs it in a new folder)")
+    return result
+
+
+def _prepare_again(
+    folder: RunFolder,
+    about: Mapping[str, Any],
+    data_root: str | Path | None,
+    device: str | None,
+    imports: Sequence[str],
+) -> Prepared:
+    recipe = check_recipe(about["recipe"], read_recipe(folder.path / "recipe.yaml"), (), imports)
+    prepared = prepare(recipe, data_root or about["data_root"], device or about["device"])
+    if describe_data(prepared.dataset)["sha256"] != about["data"]["sha256"]:
+        raise RunError(f"the data are not those that {folder.path} was started with (their SHA-256 differs)")
+    return prepared
+
+
+def _load(
+    folder: RunFolder,
+    checkpoint: str,
+    data_root: str | Path | None,
+    device: str | None,
+    imports: Sequence[str],
+) -> Prepared:
+    about = folder.run()
+    state = folder.load(checkpoint)
+    prepared = _prepare_again(folder, about, data_root, device, imports)
+    prepared.model.load_state_dict(state["model"])
+    prepared.model.eval()
+    return prepared
+
+
+def _evaluate(prepared: Prepared) -> dict[str, dict[str, float]]:
+    splits = {"valid": prepared.dataset.valid, "test": prepared.dataset.test}
+    return {name: evaluate(prepared.model, prepared.rows(rows), prepared.metrics) for name, rows in splits.items()}
+
+
+def _train(folder: RunFolder, prepared: Prepared, fit: Fit, about: Mapping[str, Any], say: Say) -> Result:
+    try:
+        fit.run()
+    except DivergedError as error:
+        _finish(folder, prepared, fit, about, {"status": "diverged", "reason": str(error)})
+        kept = "checkpoints/best" if fit.best.weights else "checkpoints/last"
+        raise DivergedError(f"{error}; {folder.path} keeps {kept}") from None
+    except KeyboardInterrupt:
+        raise RunError(f"interrupted; `logprob resume {folder.path}` goes on from the last checkpoint") from None
+    if not fit.best.weights:
+        say(f"warning: valid {fit.monitor.metric} was never finite; the metrics are of the last weights")
+        folder.save_best(best_state(fit))
+    prepared.model.load_state_dict(best_state(fit)["model"])
+    started = time.perf_counter()
+    metrics = _evaluate(prepared)
+    outcome = {"status": "finished", "metrics": metrics, "evaluate_seconds": time.perf_counter() - started}
+    result = _finish(folder, prepared, fit, about, outcome)
+    draw(folder, prepared)
+    return result
+
+
+def _finish(
+    folder: RunFolder, prepared: Prepared, fit: Fit, about: Mapping[str, Any], outcome: dict[str, Any]
+) -> Result:
+    progress, best = fit.progress, fit.best
+    timing = {
+        "train_seconds": progress.seconds,
+        "evaluate_seconds": outcome.pop("evaluate_seconds", None),
+        "started": about["started"],
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    summary = outcome | {
+        "recipe": about["recipe"],
+        "title": prepared.recipe["title"],
+        "seed": prepared.recipe["seed"],
+        "parameters": sum(parameter.numel() for parameter in prepared.model.parameters()),
+        "best": {"phase": best.phase, "epoch": best.epoch},
+        "epochs": progress.epochs,
+        "steps": progress.steps,
+        "phases_ended_by": progress.endings,
+        "device": str(prepared.device),
+        "dtype": prepared.recipe["dtype"],
+        "timing": timing,
+        "data": about["data"],
+        "versions": versions(),
+        "command": about["command"],
+    }
+    if outcome["status"] == "diverged" and best.weights:
+        folder.save_best(best_state(fit))
+    return folder.write_result(summary)
+
+
+def draw(folder: RunFolder, prepared: Prepared) -> None:
+    """Draw what there is to see of a run whose model holds its best weights."""
+    from logprob.experiments.figures import draw_run
+
+    draw_run(folder, prepared)
