@@ -48,7 +48,7 @@ class Dataset:
 
     @property
     def content_sha256(self) -> str:
-        """Hash of the three splits as the source has them: ``provenance``'s, or else that of ``x`` itself."""
+        """Hash of the three splits as the source has them; ``provenance``'s, or else that of ``x`` itself."""
         known = self.provenance.get("content_sha256")
         if known is not None:
             return str(known)

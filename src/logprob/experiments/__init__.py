@@ -1,15 +1,21 @@
 """The runner: a recipe in, a folder of results out.
 
 ``run`` trains what a recipe says, ``resume`` goes on with a run that was cut off, ``load`` gives the trained
-model of a run.
+model of a run. The names load on first use, so that the command line can print its help without waiting for torch.
 """
 
-from logprob.experiments.errors import DivergedError, RecipeError, RunError
-from logprob.experiments.recipe import Phase, Recipe
-from logprob.experiments.results import Result
-from logprob.experiments.runner import evaluate_run, load, resume, run
-from logprob.experiments.schedulers import ReduceOnPlateau
-from logprob.experiments.stopping import Monitor, Stopping
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from logprob.experiments.errors import DivergedError, RecipeError, RunError
+    from logprob.experiments.recipe import Phase, Recipe
+    from logprob.experiments.results import Result
+    from logprob.experiments.runner import evaluate_run, load, resume, run
+    from logprob.experiments.schedulers import ReduceOnPlateau
+    from logprob.experiments.stopping import Monitor, Stopping
 
 __all__ = [
     "DivergedError",
@@ -26,3 +32,19 @@ __all__ = [
     "resume",
     "run",
 ]
+
+_FILES = {
+    "errors": ("DivergedError", "RecipeError", "RunError"),
+    "recipe": ("Phase", "Recipe"),
+    "results": ("Result",),
+    "runner": ("evaluate_run", "load", "resume", "run"),
+    "schedulers": ("ReduceOnPlateau",),
+    "stopping": ("Monitor", "Stopping"),
+}
+_HOMES = {name: file for file, names in _FILES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"logprob.experiments.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'logprob.experiments' has no attribute {name!r}")
