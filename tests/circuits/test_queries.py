@@ -212,3 +212,26 @@ def test_wrong_values_are_refused():
         p.marginal([0, 0])
     with pytest.raises(NotImplementedError, match="no sampler"):
         p.sample()
+
+
+def test_classes_in_place_of_instances_are_refused():
+    with pytest.raises(TypeError, match="such as Gaussian"):
+        Circuit(linear_tree(4), Gaussian)
+    with pytest.raises(TypeError, match="expected InputFamily, got str"):
+        Circuit(linear_tree(4), "Gaussian")
+    with pytest.raises(TypeError, match="such as Normal"):
+        Circuit(linear_tree(4), Gaussian(), init=Normal)
+
+
+def test_integers_are_missing_only_where_they_are_codes():
+    p = build(Gaussian())()
+    x = torch.tensor([[0, -1, 2, 1]])
+    torch.testing.assert_close(p.log_prob(x), p.log_prob(x.double()))
+
+
+def test_what_a_distribution_cannot_give_says_so():
+    p = build(Gaussian())()
+    assert "squared" in repr(p)
+    for ask in (lambda: p.mean, lambda: p.variance, p.entropy):
+        with pytest.raises(NotImplementedError, match="CircuitDistribution has no"):
+            ask()

@@ -69,6 +69,7 @@ class Circuit(DistributionModule):
         input_mixture: bool = False,
     ) -> None:
         super().__init__()
+        _check_instances(inputs, init)
         init = Uniform() if init is None else init
         weights = ("signed" if squared else "positive") if weights is None else weights
         families = [inputs] * graph.variables if isinstance(inputs, InputFamily) else list(inputs)
@@ -115,7 +116,7 @@ class Circuit(DistributionModule):
             RuntimeError: if the input units still wait for :meth:`initialize`.
         """
         if context is not None:
-            raise ValueError("a circuit is not conditional: expected no context")
+            raise ValueError("a circuit takes no context; the log-density of rows x is model().log_prob(x)")
         return CircuitDistribution(
             CircuitState(
                 schedule=self.schedule,
@@ -141,6 +142,19 @@ class Circuit(DistributionModule):
         kind = "squared" if self.squared else "monotonic"
         sign = "positive" if self.positive else "signed"
         return f"{kind}, variables={self.variables}, units={self.units}, layer={self.layer}, weights={sign}"
+
+
+def _check_instances(inputs: object, init: object) -> None:
+    """Classes are easily given in place of their instances, which recipes make by themselves."""
+    items = inputs if isinstance(inputs, Sequence) else [inputs]
+    for item, base, name in [
+        *((item, InputFamily, "inputs") for item in items),
+        (init or Uniform(), Initializer, "init"),
+    ]:
+        if isinstance(item, type) and issubclass(item, base):
+            raise TypeError(f"{name}: expected an instance such as {item.__name__}(...), got the class {item.__name__}")
+        if not isinstance(item, base):
+            raise TypeError(f"{name}: expected {base.__name__}, got {type(item).__name__}")
 
 
 def _check_arguments(

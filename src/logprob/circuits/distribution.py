@@ -100,9 +100,9 @@ class CircuitState:
 class CircuitDistribution(UnnormalizedDistribution):
     """The distribution of a circuit: event shape ``(D,)``, batch shape ``()`` unless expanded.
 
-    NaN (or a negative code in integer data) marks a missing value, which is integrated out exactly:
-    ``log p(x_observed) = log E - log Z``; a row with nothing observed has log-probability 0. ``-inf`` is the true
-    value outside the support. It is computed once, in float64 where no gradient is asked for, and kept.
+    NaN (or a negative code of a discrete variable in integer data) marks a missing value, which is integrated out
+    exactly: ``log p(x_observed) = log E - log Z``; a row with nothing observed has log-probability 0. ``-inf`` is the
+    true value outside the support. The normaliser is computed once, in float64 where no gradient is asked for.
 
     Under ``torch.func.vmap`` and in compiled code Python cannot branch on values: rows with missing values, and the
     rare rows whose scaled arithmetic would underflow, come out as NaN there.
@@ -112,6 +112,10 @@ class CircuitDistribution(UnnormalizedDistribution):
         self._state = state
         self._log_z: Tensor | None = None
         super().__init__(torch.Size(), torch.Size((len(state.families),)), validate_args=False)
+
+    def __repr__(self) -> str:
+        kind = "squared" if self._state.squared else "monotonic"
+        return f"CircuitDistribution({kind}, batch_shape: {self.batch_shape}, event_shape: {self.event_shape})"
 
     @property
     def support(self) -> constraints.Constraint:
@@ -164,12 +168,19 @@ class CircuitDistribution(UnnormalizedDistribution):
             self._log_z = _log_partition(self._state if trained else self._state.to(torch.float64))
         return self._log_z
 
+    def _missing(self, x: Tensor) -> Tensor:
+        """Where ``x`` ``(B, D)`` says nothing: NaN, or a negative integer code of a discrete variable."""
+        if x.is_floating_point():
+            return x.isnan()
+        discrete = torch.tensor([family.states is not None for family in self._state.families], device=x.device)
+        return (x < 0) & discrete
+
     def _log_score(self, value: Tensor) -> Tensor:
         """In the dtype of the log-scales, ``sample_shape + batch_shape``."""
         _check_value(value, self._state.families)
         shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
         x = value.reshape(-1, value.shape[-1])
-        missing = x.isnan() if x.is_floating_point() else x < 0
+        missing = self._missing(x)
         x = x.to(self._dtype).T  # (D, B)
         if is_traced(missing):
             log_score = _log_score(self._state, x.masked_fill(missing.T, 0.0), None)

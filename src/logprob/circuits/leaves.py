@@ -150,6 +150,10 @@ class LeafUnits(nn.Module):
             for name, value in family.fit_buffers(x.T[_variables(group)]).items():
                 getattr(group, name).copy_(value)
 
+    def extra_repr(self) -> str:
+        """One line for ``print(model)``."""
+        return ", ".join(str(family) for family in self.families)
+
     def forward(self) -> Leaves:
         """The input units at this moment; the tensors are copies, so later steps of an optimiser do not reach them."""
         groups = []

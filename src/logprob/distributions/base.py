@@ -71,6 +71,22 @@ class UnnormalizedDistribution(Distribution):
         (score,) = torch.autograd.grad(total, value, create_graph=differentiable)
         return score
 
+    @property
+    def mean(self) -> Tensor:
+        """Mean; raises :class:`IntractableError` unless a subclass has it in closed form."""
+        raise IntractableError(f"{type(self).__name__} has no mean in closed form")
+
+    @property
+    def variance(self) -> Tensor:
+        """Variance; raises :class:`IntractableError` unless a subclass has it in closed form."""
+        raise IntractableError(f"{type(self).__name__} has no variance in closed form")
+
+    def entropy(self) -> Tensor:
+        """Entropy; raises :class:`IntractableError` unless a subclass has it in closed form."""
+        raise IntractableError(
+            f"{type(self).__name__} has no entropy in closed form; -log_prob(x).mean() over its samples estimates it"
+        )
+
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draw reparameterised samples; raises :class:`IntractableError` unless a subclass can."""
         raise IntractableError(f"{type(self).__name__} has no reparameterised sampler")
