@@ -11,17 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_SUBMODULES = (
-    "circuits",
-    "data",
-    "distributions",
-    "experiments",
-    "metrics",
-    "objectives",
-    "testing",
-    "transforms",
-)
-
 if TYPE_CHECKING:
     from logprob import circuits, data, distributions, experiments, metrics, objectives, testing, transforms
 
@@ -39,9 +28,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
+    if name in __all__:
         return importlib.import_module(f"logprob.{name}")
-    raise AttributeError(f"module 'logprob' has no attribute {name!r}; it has: {', '.join(_SUBMODULES)}")
+    raise AttributeError(f"module 'logprob' has no attribute {name!r}; it has: {', '.join(__all__[1:])}")
 
 
 def __dir__() -> list[str]:

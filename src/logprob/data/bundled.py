@@ -50,7 +50,16 @@ def _standardised(name: str, function: str, sizes: tuple[float, float], seed: in
 
 
 @dataclass(frozen=True)
-class Digits(DataSource):
+class _Bundled(DataSource):
+    """Sizes of the splits: fractions below 1, or numbers of rows."""
+
+    valid: float = 0.1
+    test: float = 0.2
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class Digits(_Bundled):
     """1,797 handwritten digits of 8 x 8 pixels, the offline stand-in for MNIST.
 
     ``x`` is ``(N, 64)`` int64, 0..16 (17 categories), row-major, and ``target`` the digit. Border pixels that
@@ -61,17 +70,14 @@ class Digits(DataSource):
         test: as ``valid``.
         seed: of the split, :func:`~logprob.data.splits.seeded_split`.
 
-    References: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998.
+    References:
+        Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998.
 
     Example:
         >>> data = Digits().load()
         >>> data.train.x.shape, data.categories, data.image_shape
         (torch.Size([1259, 64]), 17, (1, 8, 8))
     """
-
-    valid: float = 0.1
-    test: float = 0.2
-    seed: int = 42
 
     def load(self, root: str | Path | None = None) -> Dataset:
         """Split the rows; ``root`` is not used.
@@ -87,7 +93,7 @@ class Digits(DataSource):
 
 
 @dataclass(frozen=True)
-class Wine(DataSource):
+class Wine(_Bundled):
     """Thirteen chemical measurements of 178 wines; ``target`` is one of three cultivars.
 
     Standardised by the training rows.
@@ -97,16 +103,13 @@ class Wine(DataSource):
         test: as ``valid``.
         seed: of the split, :func:`~logprob.data.splits.seeded_split`.
 
-    References: Forina et al., "Wine Recognition Data", UCI, 1991.
+    References:
+        Forina et al., "Wine Recognition Data", UCI, 1991.
 
     Example:
         >>> Wine().load().train.x.shape
         torch.Size([126, 13])
     """
-
-    valid: float = 0.1
-    test: float = 0.2
-    seed: int = 42
 
     def load(self, root: str | Path | None = None) -> Dataset:
         """Split and standardise; ``root`` is not used.
@@ -119,7 +122,7 @@ class Wine(DataSource):
 
 
 @dataclass(frozen=True)
-class BreastCancer(DataSource):
+class BreastCancer(_Bundled):
     """Thirty measurements of 569 cell nuclei; ``target`` is 0 for malignant, 1 for benign.
 
     Standardised by the training rows.
@@ -129,16 +132,13 @@ class BreastCancer(DataSource):
         test: as ``valid``.
         seed: of the split, :func:`~logprob.data.splits.seeded_split`.
 
-    References: Street, Wolberg, Mangasarian, "Nuclear feature extraction for breast tumor diagnosis", 1993.
+    References:
+        Street, Wolberg, Mangasarian, "Nuclear feature extraction for breast tumor diagnosis", 1993.
 
     Example:
         >>> BreastCancer().load().train.x.shape
         torch.Size([400, 30])
     """
-
-    valid: float = 0.1
-    test: float = 0.2
-    seed: int = 42
 
     def load(self, root: str | Path | None = None) -> Dataset:
         """Split and standardise; ``root`` is not used.
