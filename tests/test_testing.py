@@ -102,3 +102,58 @@ def test_objective():
 
     with pytest.raises(AssertionError, match="scalar"):
         check_objective(vector, Normal, batch)
+
+
+class Energy(DistributionModule):
+    """A normaliser that is not known."""
+
+    def __init__(self):
+        super().__init__()
+        self.loc = nn.Parameter(torch.randn(2))
+
+    def forward(self, context=None):
+        return EnergyDistribution(self.loc.clone())
+
+
+class EnergyDistribution(NormalDistribution):
+    log_partition = UnnormalizedDistribution.log_partition
+
+    def expand(self, batch_shape, _instance=None):
+        new = EnergyDistribution(self.loc)
+        new._batch_shape = torch.Size(batch_shape)
+        return new
+
+
+class Stale(Normal):
+    """Keeps the first normaliser that it computed."""
+
+    def forward(self, context=None):
+        if not hasattr(self, "kept"):
+            self.kept = self.loc.detach().square().sum()
+        p = super().forward()
+        p.unnormalized_log_prob = lambda value: NormalDistribution.unnormalized_log_prob(p, value) + self.kept
+        return p
+
+
+def test_intractable_distributions_are_checked_by_what_they_have():
+    check_distribution(Energy, torch.randn(5, 2))
+
+
+def test_a_stale_cache_is_found():
+    from logprob import testing
+
+    with pytest.raises(AssertionError, match="after a change of its parameters"):
+        testing._check_fresh(Stale, Stale(), torch.randn(5, 1), None)
+
+
+class Conditional(DistributionModule):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 1)
+
+    def forward(self, context=None):
+        return torch.distributions.Normal(self.linear(context).squeeze(-1), 1.0)
+
+
+def test_conditional_module():
+    check_distribution(Conditional, torch.randn(5), context=torch.randn(5, 2))

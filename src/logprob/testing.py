@@ -66,13 +66,15 @@ def check_distribution(
     _check_sampling(distribution)
     _check_expand(distribution, value)
     _check_copies(make, module, value, context)
+    _check_fresh(make, module, value, context)
     _check_vmap(distribution, value)
     _check_compile(module, value, context, compile_backend)
     if nodes is not None:
         weights = torch.ones(len(nodes)) if node_weights is None else node_weights
         double = make().double()
         double.load_state_dict(module.state_dict())
-        mass = (double(context).log_prob(_cast(nodes, torch.float64)).exp() * weights.double()).sum()
+        given = None if context is None else _cast(context, torch.float64)
+        mass = (double(given).log_prob(_cast(nodes, torch.float64)).exp() * weights.double()).sum()
         _require(bool((mass - 1).abs() <= tolerance), f"the density must have mass 1, got {mass.item()}")
 
 
@@ -127,11 +129,19 @@ def check_objective(objective: Objective, make: Callable[[], DistributionModule]
     _close(gradients[1], 3 * gradients[0], "the gradient must scale with the loss", 1e-4)
 
 
+def _density(distribution: Distribution) -> Callable[[Tensor], Tensor]:
+    """``log_prob``, or the unnormalised one of a distribution whose normaliser is intractable."""
+    if isinstance(distribution, UnnormalizedDistribution) and not _has_partition(distribution):
+        return distribution.unnormalized_log_prob
+    return distribution.log_prob
+
+
 def _check_shapes(distribution: Distribution, value: Tensor) -> None:
     batch = distribution.batch_shape
+    density = _density(distribution)
     for points in (value, value.expand(2, *value.shape) if not batch else value):
         expected = points.shape[: points.dim() - len(distribution.event_shape)]
-        got = distribution.log_prob(points).shape
+        got = density(points).shape
         _require(got == expected, f"log_prob must have shape {tuple(expected)}, got {tuple(got)}")
 
 
@@ -159,17 +169,14 @@ def _check_precision_and_device(make: Callable[[], DistributionModule], value: T
         for dtype in (torch.float32, torch.float64):
             module = make().to(device=device, dtype=dtype)
             inputs = None if context is None else _cast(context, dtype).to(device)
-            log_prob = module(inputs).log_prob(_cast(value, dtype).to(device))
+            log_prob = _density(module(inputs))(_cast(value, dtype).to(device))
             _require(log_prob.dtype == dtype, f"log_prob of a {dtype} module must be {dtype}, got {log_prob.dtype}")
             _require(log_prob.device.type == device, f"log_prob must stay on {device}, got {log_prob.device}")
 
 
 def _check_gradients(module: DistributionModule, value: Tensor, context: Tensor | None) -> None:
     module.zero_grad()
-    distribution = module(context)
-    exact = not isinstance(distribution, UnnormalizedDistribution) or _has_partition(distribution)
-    term = distribution.log_prob if exact else distribution.unnormalized_log_prob
-    term(value).sum().backward()
+    _density(module(context))(value).sum().backward()
     _check_reached(module)
 
 
@@ -199,21 +206,21 @@ def _check_expand(distribution: Distribution, value: Tensor) -> None:
         return
     wide = distribution.expand(torch.Size((len(value),)))
     _require(wide.batch_shape == (len(value),), f"expand must set the batch shape, got {tuple(wide.batch_shape)}")
-    _require(torch.equal(wide.log_prob(value), distribution.log_prob(value)), "expand must not change log_prob")
+    _require(torch.equal(_density(wide)(value), _density(distribution)(value)), "expand must not change log_prob")
 
 
 def _check_copies(
     make: Callable[[], DistributionModule], module: DistributionModule, value: Tensor, context: Tensor | None
 ) -> None:
     with torch.no_grad():
-        expected = module(context).log_prob(value)
+        expected = _density(module(context))(value)
         fresh = make()
         buffer = io.BytesIO()
         torch.save(module.state_dict(), buffer)
         buffer.seek(0)
         fresh.load_state_dict(torch.load(buffer, weights_only=True))
         for what, other in _copies(module, fresh, context):
-            _require(torch.equal(other.log_prob(value), expected), f"{what} must give bit-equal log_prob")
+            _require(torch.equal(_density(other)(value), expected), f"{what} must give bit-equal log_prob")
 
 
 def _copies(
@@ -225,19 +232,33 @@ def _copies(
     yield "a pickled distribution", pickle.loads(pickle.dumps(module(context)))
 
 
+def _check_fresh(
+    make: Callable[[], DistributionModule], module: DistributionModule, value: Tensor, context: Tensor | None
+) -> None:
+    """Nothing that the module keeps from an earlier call may outlive a change of its parameters."""
+    changed, fresh = copy.deepcopy(module), make()
+    with torch.no_grad():
+        _density(changed(context))(value)
+        for parameter in changed.parameters():
+            parameter.mul_(1.1).add_(0.01)
+        fresh.load_state_dict(changed.state_dict())
+        same = torch.equal(_density(changed(context))(value), _density(fresh(context))(value))
+    _require(same, "after a change of its parameters a module must give the density of the new ones")
+
+
 def _check_vmap(distribution: Distribution, value: Tensor) -> None:
     if distribution.batch_shape:
         return
     with torch.no_grad():
-        rows = torch.func.vmap(distribution.log_prob)(value)
-        _close(rows, distribution.log_prob(value), "torch.func.vmap over the rows must give log_prob", 1e-4)
+        rows = torch.func.vmap(_density(distribution))(value)
+        _close(rows, _density(distribution)(value), "torch.func.vmap over the rows must give log_prob", 1e-4)
 
 
 def _check_compile(module: DistributionModule, value: Tensor, context: Tensor | None, backend: str) -> None:
     torch.compiler.reset()  # the caller may check many modules; each compiles the same lines
-    compiled = torch.compile(lambda x: module(context).log_prob(x), backend=backend, fullgraph=True)
+    compiled = torch.compile(lambda x: _density(module(context))(x), backend=backend, fullgraph=True)
     with torch.no_grad():
-        _close(compiled(value), module(context).log_prob(value), "torch.compile must give log_prob", 1e-4)
+        _close(compiled(value), _density(module(context))(value), "torch.compile must give log_prob", 1e-4)
 
 
 def _has_partition(distribution: UnnormalizedDistribution) -> bool:

@@ -203,3 +203,94 @@ def test_binomial_tails_do_not_underflow(squared):
     assert log_prob.isfinite().all()
     exact = copy.deepcopy(model).double()().log_prob(x)
     torch.testing.assert_close(log_prob.double(), exact, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("seed", range(4))
+def test_wide_leaves_far_out_have_values_and_gradients(seed, depth):
+    """Products over many variables, in the first steps of training: the rows are far from every unit."""
+    torch.manual_seed(seed)
+    model = Circuit(random_binary_tree(16, depth), Gaussian(log_scale_spread=1.5), units=8)
+    x = torch.randn(200, 16) * 3
+    log_prob = model().log_prob(x)
+    log_prob.sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+    state = copy.deepcopy(model).double()()._state
+    exact = 2 * reference_log_abs(state, x.double())[0]
+    torch.testing.assert_close(model().unnormalized_log_prob(x).double(), exact, rtol=1e-5, atol=1e-3)
+
+
+def test_a_loss_that_a_sibling_would_promote_is_found():
+    model = Circuit(_pairs(), Categorical(1), units=3)
+    table = {0: (1, 1e-23, 1e-38), 1: (1e-29, 1e-23, 1), 2: (1e-29, 1, 0), 3: (1, 1, 1)}
+    with torch.no_grad():
+        for weight in model.weights:
+            weight.copy_(torch.eye(3)[: weight.shape[1]].expand_as(weight))
+        model.weights[0].fill_(1.0)
+        slots = [model.schedule.leaves[i] for i in range(4)]
+        for row, slot in zip(model.inputs.groups[0].table, slots, strict=True):
+            row.copy_(torch.tensor(table[slot]).unsqueeze(-1))
+    p = model()
+    exact = 2 * reference_log_abs(p._state, torch.zeros(1, 4))[0]
+    torch.testing.assert_close(p.unnormalized_log_prob(torch.zeros(1, 4)).double(), exact, rtol=1e-5, atol=0)
+
+
+def test_rows_outside_the_support_leave_the_others_their_gradients():
+    model = Circuit(random_binary_tree(2, repetitions=2), BSpline(8, 2, (0.0, 1.0)), units=2)
+    log_prob = model().log_prob(torch.tensor([[0.5, 0.5], [2.0, 0.5]]))
+    assert log_prob[1] == -math.inf
+    log_prob[0].backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_large_tables_do_not_overflow():
+    model = Circuit(random_binary_tree(4), Categorical(2), units=3, squared=False)
+    with torch.no_grad():
+        model.inputs.groups[0].table.fill_(60.0)
+    (-model().log_prob(torch.zeros(3, 4))).sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+    small = Circuit(linear_tree(2), Categorical(2), units=2)
+    with torch.no_grad():
+        small.inputs.groups[0].table.fill_(1e-23)
+    torch.testing.assert_close(small().log_prob(torch.zeros(1, 2)).item(), -2 * math.log(2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("interval", [(0.1, 0.9), (0.3, 0.7), (-1.1, 1.3), [0, 1]])
+def test_both_ends_of_an_interval_belong_to_it(interval, dtype):
+    model = Circuit(linear_tree(1), BSpline(8, 2, interval), units=2).to(dtype)
+    ends = torch.tensor(interval, dtype=dtype).unsqueeze(-1)
+    assert model().log_prob(ends).isfinite().all()
+    with pytest.raises(ValueError, match="finite interval"):
+        BSpline(8, 2, (0.0, math.inf))
+
+
+def test_units_that_cancel_in_training_have_a_normaliser():
+    model = Circuit(linear_tree(1), Gaussian(), units=2)
+    with torch.no_grad():
+        model.inputs.groups[0].loc.copy_(torch.tensor([[0.0, 1e-4]]))
+        model.inputs.groups[0].log_scale.zero_()
+        model.input_mixture.copy_(torch.tensor([[[1.0, -1.0]]]))
+    x = torch.tensor([[0.7]])
+    trained = model().log_prob(x)
+    with torch.no_grad():
+        evaluated = model().log_prob(x)
+    torch.testing.assert_close(trained.detach(), evaluated, rtol=0.1, atol=0.1)
+
+
+def test_gradients_row_by_row_and_second_derivatives():
+    model = Circuit(random_binary_tree(3), BSpline(7, 3, (0.0, 4.0)), units=3).double().requires_grad_(False)
+    p = model()
+    x = torch.tensor([[2.0, 1.0, 3.0], [0.3, 2.2, 3.9]]).double()
+    torch.testing.assert_close(torch.func.vmap(torch.func.grad(p.unnormalized_log_prob))(x), p.score(x))
+    hessian = torch.func.vmap(torch.func.hessian(p.unnormalized_log_prob))(x)
+    assert hessian.isfinite().all()
+    torch.testing.assert_close(torch.autograd.functional.hessian(p.unnormalized_log_prob, x[0]), hessian[0])
+
+
+def test_autocast_changes_nothing():
+    model = Circuit(random_binary_tree(8), Gaussian(), units=8)
+    x = torch.randn(5, 8)
+    expected = model().log_prob(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(model().log_prob(x), expected)

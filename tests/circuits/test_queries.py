@@ -235,3 +235,23 @@ def test_what_a_distribution_cannot_give_says_so():
     for ask in (lambda: p.mean, lambda: p.variance, p.entropy):
         with pytest.raises(NotImplementedError, match="CircuitDistribution has no"):
             ask()
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.bool])
+def test_marginals_take_integers_of_any_kind(dtype):
+    mixed = Circuit(linear_tree(3), [Gaussian(), Gaussian(), Categorical(2)], units=4)()
+    states = torch.arange(2).unsqueeze(-1).to(dtype)
+    torch.testing.assert_close(mixed.marginal([2]).log_prob(states).exp().sum().item(), 1.0)
+    many = Circuit(linear_tree(2), Categorical(256), units=2)()
+    codes = torch.arange(2 if dtype is torch.bool else 100).unsqueeze(-1)
+    torch.testing.assert_close(many.marginal([1]).log_prob(codes.to(dtype)), many.marginal([1]).log_prob(codes))
+
+
+@pytest.mark.parametrize("bad", [5.0, 1.5, -1.0])
+def test_codes_that_are_no_states_are_nan_where_python_cannot_branch(bad):
+    p = build(Categorical(4))()
+    x = torch.tensor([[0.0, bad, 2.0, 1.0], [0.0, 1.0, 2.0, 1.0]])
+    with torch.no_grad():
+        got = torch.func.vmap(p.log_prob)(x)
+    assert got[0].isnan()
+    assert got[1].isfinite()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -48,8 +49,11 @@ class BSpline(InputFamily):
     def __post_init__(self) -> None:
         if self.order < 0 or self.functions <= self.order:
             raise ValueError(f"expected functions > order >= 0, got functions={self.functions}, order={self.order}")
-        if self.interval is not None and not self.interval[0] < self.interval[1]:
-            raise ValueError(f"expected an interval (l, r) with l < r, got {self.interval}")
+        if self.interval is not None:
+            lower, upper = (float(end) for end in self.interval)
+            if not -math.inf < lower < upper < math.inf:
+                raise ValueError(f"expected a finite interval (l, r) with l < r, got {self.interval}")
+            object.__setattr__(self, "interval", (lower, upper))
         # Not looked up when needed: compiled code cannot trace a cache.
         object.__setattr__(self, "_basis", spline_basis(self.functions, self.order))
 
@@ -60,7 +64,10 @@ class BSpline(InputFamily):
     def buffers(self, slots: int) -> dict[str, Tensor]:
         """``lower`` and ``upper`` ends of the interval of each slot, NaN while unknown."""
         lower, upper = self.interval or (torch.nan, torch.nan)
-        return {"lower": torch.full((slots,), lower), "upper": torch.full((slots,), upper)}
+        # In float64, so that the ends of a float64 circuit are the numbers that were given.
+        return {
+            name: torch.full((slots,), end, dtype=torch.float64) for name, end in (("lower", lower), ("upper", upper))
+        }
 
     def fit_buffers(self, x: Tensor) -> dict[str, Tensor]:
         """The range of each row of ``x`` and a margin, unless the interval was given.
@@ -94,30 +101,36 @@ class BSpline(InputFamily):
 
     def gram(self, theta: Tensors) -> Gram:
         """``C G C^T`` by the bands of G, in ``O(n q K + n K^2)``."""
-        coefficients = theta["coefficients"]
+        size = gram.unit_size(theta["coefficients"].detach().abs().amax(-1, keepdim=True))  # (S, K, 1)
+        coefficients = theta["coefficients"] / size
         bands = torch.from_numpy(self._basis.gram_bands).to(coefficients)
         weighted = coefficients * bands[0]
         for offset in range(1, self.order + 1):
             band = bands[offset, :-offset]
             weighted = weighted + F.pad(coefficients[..., :-offset] * band, (offset, 0))
             weighted = weighted + F.pad(coefficients[..., offset:] * band, (0, offset))
-        return gram.from_matrix((weighted @ coefficients.mT).unsqueeze(1), _half_log_length(theta))
+        log_units = size.mT.double().log() + _half_log_length(theta)  # (S, 1, K)
+        return gram.from_matrix((weighted @ coefficients.mT).unsqueeze(1), log_units)
 
     def integral(self, theta: Tensors) -> Scaled:
         """``sum_j coefficients[k, j] int B_j``."""
         integrals = torch.from_numpy(self._basis.integrals).to(theta["coefficients"])
-        return Scaled((theta["coefficients"] @ integrals).unsqueeze(1), 2 * _half_log_length(theta).squeeze(-1))
+        values, log_scale = scaled.rescale_support((theta["coefficients"] @ integrals).unsqueeze(1))
+        return Scaled(values, log_scale + 2 * _half_log_length(theta).squeeze(-1))
 
     def _evaluate(self, theta: Tensors, x: Tensor) -> Tensor:
         """``f_k(x)`` by the ``order + 1`` functions that live on the cell of ``x``: ``(S, B, K)``."""
-        coefficients, lower, upper = theta["coefficients"], theta["lower"], theta["upper"]
+        coefficients = theta["coefficients"]
+        lower, upper = theta["lower"], theta["upper"]
         slots, units, functions = coefficients.shape
         cells = functions - self.order
         place = (x - lower.unsqueeze(-1)) / (upper - lower).unsqueeze(-1) * cells  # in units of cells
         cell = place.detach().clamp(0, cells - 1).long()  # the right end belongs to the last cell
-        powers = (place - cell).unsqueeze(-1) ** torch.arange(self.order + 1, device=x.device)
+        t = (place - cell).unsqueeze(-1)  # (S, B, 1), within the cell
         pieces = torch.from_numpy(self._basis.pieces).to(coefficients)[cell]  # (S, B, q+1, q+1)
-        active = (pieces * powers.unsqueeze(-2)).sum(-1)  # (S, B, q+1)
+        active = pieces[..., self.order]
+        for power in reversed(range(self.order)):  # Horner's rule: derivatives of any order, at t = 0 too
+            active = active * t + pieces[..., power]  # (S, B, q+1)
         inside = ((x >= lower.unsqueeze(-1)) & (x <= upper.unsqueeze(-1))).unsqueeze(-1)
         active = torch.where(inside, active, 0.0)
         rows = coefficients.mT.reshape(slots * functions, units)

@@ -13,7 +13,7 @@ from logprob.circuits import gram, scaled, signed_log
 from logprob.circuits.gram import Gram
 from logprob.circuits.initializers import Initializer
 from logprob.circuits.inputs import InputFamily, Tensors
-from logprob.circuits.scaled import Scaled, scale_dtype
+from logprob.circuits.scaled import Scaled
 from logprob.circuits.signed_log import SignedLog
 
 
@@ -44,12 +44,13 @@ class _Table(InputFamily):
     def gram(self, theta: Tensors) -> Gram:
         """``sum_v f_i(v) f_j(v)``."""
         table = self.table(theta)
-        return gram.from_matrix((table.mT @ table).unsqueeze(1))
+        size = gram.unit_size(table.detach().abs().amax(1))  # (S, K)
+        table = table / size.unsqueeze(1)
+        return gram.from_matrix((table.mT @ table).unsqueeze(1), size.double().log().unsqueeze(1))
 
     def integral(self, theta: Tensors) -> Scaled:
         """``sum_v f_k(v)``."""
-        total = self.table(theta).sum(1, keepdim=True)  # (S, 1, K)
-        return Scaled(total, torch.zeros(total.shape[:2], dtype=scale_dtype(total.device), device=total.device))
+        return scaled.rescale_support(self.table(theta).sum(1, keepdim=True))
 
 
 @dataclass(frozen=True)

@@ -66,16 +66,21 @@ class CircuitState:
 
     def log_values(self, x: Tensor, missing: Tensor | None) -> Tensor:
         """``log|c_r(x)|`` with missing variables integrated, ``(R, B)`` for ``x`` of shape ``(D, B)``."""
-        log_values = scaled.log_magnitude(self.roots(scaled, self.leaves.scaled(x, missing)))
-        if not decide(log_values.isnan().any()):
+        log_values = self._log_values_scaled(x, missing)
+        redo = log_values.isnan().any(0)
+        if not decide(redo.any()):
             return log_values
-        redo = log_values.isnan().any(0).nonzero().squeeze(-1)
-        parts = [
-            self.roots(signed_log, self.leaves.signed_log(x[:, rows], None if missing is None else missing[:, rows]))
-            for rows in redo.split(self._chunk)
-        ]
-        exact = torch.cat([signed_log.log_magnitude(part) for part in parts], dim=1)
-        return log_values.index_copy(1, redo, exact.to(log_values.dtype))
+        # The sound rows once more by themselves: through the others the backward pass could bring in NaN.
+        sound, lost = (~redo).nonzero().squeeze(-1), redo.nonzero().squeeze(-1)
+        parts = [self._log_values_scaled(*_columns(x, missing, sound))]
+        for rows in lost.split(self._chunk):
+            leaves = self.leaves.signed_log(*_columns(x, missing, rows))
+            parts.append(signed_log.log_magnitude(self.roots(signed_log, leaves)).to(log_values.dtype))
+        return torch.cat(parts, 1)[:, torch.cat([sound, lost]).argsort()]
+
+    def _log_values_scaled(self, x: Tensor, missing: Tensor | None) -> Tensor:
+        """NaN where scaled arithmetic may not be trusted."""
+        return scaled.log_magnitude(self.roots(scaled, self.leaves.scaled(x, missing)))
 
     def log_squares(self, x: Tensor, missing: Tensor) -> Tensor:
         """``log int c_r(x)^2`` over the missing variables, ``(R, B)`` for ``x`` of shape ``(D, B)``."""
@@ -89,12 +94,16 @@ class CircuitState:
         """Sum the repetitions ``(R, B)`` with their positive weights: ``(B,)``."""
         if self.repetition_logits is None:
             return log_scores.squeeze(0)
-        return torch.logsumexp(self.repetition_logits.unsqueeze(-1) + log_scores, 0)
+        total = self.repetition_logits.unsqueeze(-1) + log_scores
+        empty = (total == -torch.inf).all(0)  # there logsumexp has no gradient but NaN
+        return torch.logsumexp(total.masked_fill(empty, 0.0), 0).masked_fill(empty, -torch.inf)
 
     @property
     def _chunk(self) -> int:
-        largest = max(weight.numel() for weight in (*self.weights, self.input_mixture) if weight is not None)
-        return max(1, _NUMBERS_IN_FLIGHT // largest)
+        units = max(weight.shape[-1] for weight in (*self.weights, self.input_mixture) if weight is not None)
+        matrices = sum(len(group.variables) for group in self.leaves.groups) * units**2
+        weights = max(weight.numel() for weight in (*self.weights, self.input_mixture) if weight is not None)
+        return max(1, _NUMBERS_IN_FLIGHT // max(matrices, weights))
 
 
 class CircuitDistribution(UnnormalizedDistribution):
@@ -163,10 +172,21 @@ class CircuitDistribution(UnnormalizedDistribution):
         return self._state.tensors[0].dtype
 
     def _log_partition(self) -> Tensor:
-        trained = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in self._state.tensors)
-        if self._log_z is None or (trained and not self._log_z.requires_grad):
-            self._log_z = _log_partition(self._state if trained else self._state.to(torch.float64))
+        if self._log_z is None or (self._trained and not self._log_z.requires_grad):
+            with torch.autocast(self._state.tensors[0].device.type, enabled=False):
+                self._log_z = _log_partition(self._exact_state)
+                if not decide(self._log_z.isfinite()):  # units that cancel: beyond the precision of the parameters
+                    self._log_z = _log_partition(self._state.to(torch.float64))
         return self._log_z
+
+    @property
+    def _trained(self) -> bool:
+        return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in self._state.tensors)
+
+    @property
+    def _exact_state(self) -> CircuitState:
+        """In float64 where no gradient is asked for: for sums of matrices, in which units may cancel."""
+        return self._state if self._trained else self._state.to(torch.float64)
 
     def _missing(self, x: Tensor) -> Tensor:
         """Where ``x`` ``(B, D)`` says nothing: NaN, or a negative integer code of a discrete variable."""
@@ -177,16 +197,24 @@ class CircuitDistribution(UnnormalizedDistribution):
 
     def _log_score(self, value: Tensor) -> Tensor:
         """In the dtype of the log-scales, ``sample_shape + batch_shape``."""
-        _check_value(value, self._state.families)
+        families = self._state.families
+        if value.dim() == 0 or value.shape[-1] != len(families):
+            raise ValueError(f"expected a value of shape (..., {len(families)}), got {tuple(value.shape)}")
         shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
-        x = value.reshape(-1, value.shape[-1])
-        missing = self._missing(x)
-        x = x.to(self._dtype).T  # (D, B)
-        if is_traced(missing):
-            log_score = _log_score(self._state, x.masked_fill(missing.T, 0.0), None)
-            log_score = log_score.masked_fill(missing.any(-1), torch.nan)
-        else:
-            log_score = _log_score(self._state, x, missing.T if bool(missing.any()) else None)
+        rows = value.reshape(-1, value.shape[-1])
+        missing, wrong = self._missing(rows), _wrong_codes(rows, families)
+        x = rows.to(self._dtype).T  # (D, B)
+        with torch.autocast(rows.device.type, enabled=False):
+            if is_traced(missing):
+                unknown = missing if wrong is None else missing | wrong
+                log_score = _log_score(self._state, self._state, x.masked_fill(unknown.T, 0.0), None)
+                log_score = log_score.masked_fill(unknown.any(-1), torch.nan)
+            else:
+                _refuse_codes(rows, wrong, families)
+                if bool(missing.any()):
+                    log_score = _log_score(self._state, self._exact_state, x, missing.T)
+                else:
+                    log_score = _log_score(self._state, self._state, x, None)
         return log_score.reshape(value.shape[:-1]).expand(shape)
 
 
@@ -222,24 +250,26 @@ class Marginal(UnnormalizedDistribution):
     def _complete(self, value: Tensor) -> Tensor:
         if value.shape[-1] != len(self.variables):
             raise ValueError(f"expected {len(self.variables)} variables, got a value of shape {tuple(value.shape)}")
-        fill = torch.nan if value.is_floating_point() else -1
-        complete = value.new_full((*value.shape[:-1], *self.joint.event_shape), fill)
+        value = value if value.is_floating_point() else value.double()  # NaN is missing, whatever the family
+        complete = value.new_full((*value.shape[:-1], *self.joint.event_shape), torch.nan)
         complete[..., list(self.variables)] = value
         return complete
 
 
-def _log_score(state: CircuitState, x: Tensor, missing: Tensor | None) -> Tensor:
-    """Log of the unnormalised density of the observed variables, ``(B,)`` for ``x`` of shape ``(D, B)``."""
+def _log_score(state: CircuitState, exact: CircuitState, x: Tensor, missing: Tensor | None) -> Tensor:
+    """Log of the unnormalised density of the observed variables, ``(B,)`` for ``x`` of shape ``(D, B)``.
+
+    ``exact`` is the state for rows with missing values, whose integrals may cancel.
+    """
     if not state.squared:
         return state.mix(state.log_values(x, missing))
     if missing is None:
         return state.mix(2 * state.log_values(x, None))
     partial = missing.any(0)
     whole_rows, partial_rows = (~partial).nonzero().squeeze(-1), partial.nonzero().squeeze(-1)
-    whole = 2 * state.log_values(x[:, whole_rows], None)
-    part = state.log_squares(x[:, partial_rows], missing[:, partial_rows])
-    both = torch.cat([whole, part], dim=1)
-    return state.mix(both[:, torch.cat([whole_rows, partial_rows]).argsort()])
+    whole = state.mix(2 * state.log_values(x[:, whole_rows], None))
+    part = exact.mix(exact.log_squares(x[:, partial_rows].to(exact.tensors[0].dtype), missing[:, partial_rows]))
+    return torch.cat([whole, part])[torch.cat([whole_rows, partial_rows]).argsort()]
 
 
 def _log_partition(state: CircuitState) -> Tensor:
@@ -250,20 +280,30 @@ def _log_partition(state: CircuitState) -> Tensor:
     return state.mix(integrals).squeeze(0)
 
 
-def _check_value(value: Tensor, families: Sequence[InputFamily]) -> None:
-    if value.dim() == 0 or value.shape[-1] != len(families):
-        raise ValueError(f"expected a value of shape (..., {len(families)}), got {tuple(value.shape)}")
-    states = [family.states for family in families]
-    if states.count(None) == len(states):
+def _columns(x: Tensor, missing: Tensor | None, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+    return x[:, rows], None if missing is None else missing[:, rows]
+
+
+def _limits(families: Sequence[InputFamily], device: torch.device) -> Tensor:
+    return torch.tensor([torch.inf if f.states is None else f.states - 1 for f in families], device=device)
+
+
+def _wrong_codes(rows: Tensor, families: Sequence[InputFamily]) -> Tensor | None:
+    """Where a discrete variable has a value that is no state of it and does not mean missing."""
+    if all(family.states is None for family in families):
+        return None
+    limit = _limits(families, rows.device)
+    wrong = rows > limit
+    if rows.is_floating_point():
+        wrong = wrong | ((limit < torch.inf) & ((rows < 0) | (rows != rows.floor())) & ~rows.isnan())
+    return wrong
+
+
+def _refuse_codes(rows: Tensor, wrong: Tensor | None, families: Sequence[InputFamily]) -> None:
+    if wrong is None or not bool(wrong.any()):
         return
-    limit = torch.tensor([torch.inf if s is None else s - 1 for s in states], device=value.device)
-    bad = value > limit
-    if value.is_floating_point():
-        discrete = limit < torch.inf
-        bad = bad | (discrete & ((value < 0) | (value != value.floor()))) & ~value.isnan()
-    if decide(bad.any()):
-        place = tuple(int(i) for i in bad.nonzero()[0])
-        raise ValueError(
-            f"expected integer codes 0..{int(limit[place[-1]])} of variable {place[-1]}, "
-            f"got {value[place].item()} at {place}"
-        )
+    row, variable = (int(i) for i in wrong.nonzero()[0])
+    last = int(_limits(families, rows.device)[variable])
+    raise ValueError(
+        f"expected integer codes 0..{last} of variable {variable}, got {rows[row, variable].item()} in row {row}"
+    )

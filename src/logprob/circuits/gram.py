@@ -33,6 +33,11 @@ def from_matrix(matrix: Tensor, log_units: Tensor | float = 0.0) -> Gram:
     return Gram(correlation, norm.to(scale_dtype(norm.device)).log() + log_units)
 
 
+def unit_size(largest: Tensor) -> Tensor:
+    """What to divide units by before their squares are summed, so that those stay in range: 1 for units of zeros."""
+    return largest.masked_fill(largest == 0, 1.0)
+
+
 def from_vector(vector: SignedLog, dtype: torch.dtype) -> Gram:
     """The rank-one matrix ``h h^T`` of an observed region."""
     zero = vector.log_abs == -math.inf
@@ -46,9 +51,6 @@ def from_vector(vector: SignedLog, dtype: torch.dtype) -> Gram:
 def product(left: Gram, right: Gram) -> Gram:
     """Unit by unit: the elementwise product of the matrices."""
     return Gram(left.correlation * right.correlation, left.log_norm + right.log_norm)
-
-
-rescaled_product = product
 
 
 def weighted_sum(weight: Tensor, state: Gram) -> Gram:

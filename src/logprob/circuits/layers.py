@@ -16,10 +16,6 @@ class Algebra(Protocol):
         """Unit by unit."""
         ...
 
-    def rescaled_product(self, left: Any, right: Any) -> Any:
-        """Unit by unit, safe to repeat."""
-        ...
-
     def weighted_sum(self, weight: Tensor, state: Any) -> Any:
         """``y_k = sum_j W_kj h_j``."""
         ...

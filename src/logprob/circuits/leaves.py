@@ -54,6 +54,8 @@ class Leaves:
 
     def scaled(self, x: Tensor, missing: Tensor | None) -> Scaled:
         """Values of the input regions at ``x`` of shape ``(D, B)``, the integral where ``missing``: ``(L, B, K)``."""
+        if self.rounds:  # products of many functions are sums of logarithms: they leave any scale
+            return signed_log.to_scaled(self.signed_log(x, missing), self._dtype)
         return self._collect(scaled, _values, _integral, x, missing)
 
     def signed_log(self, x: Tensor, missing: Tensor | None) -> SignedLog:
@@ -71,6 +73,10 @@ class Leaves:
             for group in self.groups
         )
         return Leaves(tuple(groups), self.order, self.rounds)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(iter(self.groups[0].theta.values())).dtype
 
     def _collect(
         self,
@@ -99,7 +105,7 @@ class Leaves:
         if self.order is not None:
             state = _take(state, self.order)
         for first, second, rest in self.rounds:
-            paired = algebra.rescaled_product(_take(state, first), _take(state, second))
+            paired = algebra.product(_take(state, first), _take(state, second))
             kept = _take(state, rest)
             state = type(state)(*(torch.cat(tensors) for tensors in zip(paired, kept, strict=True)))
         return state
@@ -147,8 +153,9 @@ class LeafUnits(nn.Module):
     def fit_buffers(self, x: Tensor) -> None:
         """Set the constants of the families, such as spline intervals, from training rows ``(N, D)``."""
         for family, group in zip(self.families, self.groups, strict=True):
-            for name, value in family.fit_buffers(x.T[_variables(group)]).items():
-                getattr(group, name).copy_(value)
+            rows = x.to(_precision(group)).T[_variables(group)]
+            for name, value in family.fit_buffers(rows).items():
+                group.get_buffer(name).copy_(value)
 
     def extra_repr(self) -> str:
         """One line for ``print(model)``."""
@@ -159,7 +166,8 @@ class LeafUnits(nn.Module):
         groups = []
         for family, group in zip(self.families, self.groups, strict=True):
             _check_ready(family, group)
-            theta = {name: value.clone() for name, value in group.named_buffers() if name != "variables"}
+            constants = (item for item in group.named_buffers() if item[0] != "variables")
+            theta = {name: value.to(_precision(group), copy=True) for name, value in constants}
             for name, value in group.named_parameters():
                 theta[name] = value.exp() if self.positive and name in family.linear else value.clone()
             groups.append(Group(family, _variables(group), theta))
@@ -168,6 +176,10 @@ class LeafUnits(nn.Module):
 
 def _variables(group: nn.Module) -> Tensor:
     return group.get_buffer("variables")
+
+
+def _precision(group: nn.Module) -> torch.dtype:
+    return next(group.parameters()).dtype
 
 
 def _check_ready(family: InputFamily, group: nn.Module) -> None:

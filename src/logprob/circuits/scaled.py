@@ -5,9 +5,9 @@ constants of the gradient: whatever constant the values are divided by is added 
 exactly in the value and in every derivative.
 
 One thing can go wrong. Where the large entries of two factors are complementary (components dozens of standard
-deviations apart), their product leaves the range of floating point although the exact value does not. Such a row
-is marked by ``log_scale = NaN``, which travels to the root; :mod:`logprob.circuits.signed_log` computes it again.
-An exact zero (outside the support) has ``log_scale = -inf``.
+deviations apart), their product leaves the range of floating point although the exact value does not. Such a row is
+known by the size of its largest entry. It is marked by ``log_scale = NaN``, which travels to the root, and
+:mod:`logprob.circuits.signed_log` computes it again. An exact zero (outside the support) has ``log_scale = -inf``.
 """
 
 from __future__ import annotations
@@ -32,8 +32,15 @@ def scale_dtype(device: torch.device) -> torch.dtype:
 
 
 def is_traced(tensor: Tensor) -> bool:
-    """Whether Python cannot branch on the values of ``tensor``: in ``vmap`` and in compiled code."""
-    return torch.compiler.is_compiling() or torch._C._functorch.is_batchedtensor(tensor)
+    """Whether Python cannot branch on the values of ``tensor``: in ``vmap``, at any depth, and in compiled code."""
+    if torch.compiler.is_compiling():
+        return True
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            return True
+        tensor = functorch.get_unwrapped(tensor)
+    return False
 
 
 def decide(condition: Tensor) -> bool:
@@ -71,13 +78,6 @@ def rescale_support(values: Tensor) -> Scaled:
 def product(left: Scaled, right: Scaled) -> Scaled:
     """Unit by unit; not rescaled."""
     return Scaled(left.values * right.values, left.log_scale + right.log_scale)
-
-
-def rescaled_product(left: Scaled, right: Scaled) -> Scaled:
-    """Unit by unit, rescaled: for products that no sum follows."""
-    values, log_scale = product(left, right)
-    info = torch.finfo(values.dtype)
-    return rescale(values, log_scale, info.tiny / info.eps)
 
 
 def weighted_sum(weight: Tensor, state: Scaled) -> Scaled:
@@ -124,6 +124,10 @@ def absorb(weight: Tensor, log_units: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _floor(weight: Tensor, terms: int) -> Tensor:
-    """Below ``max|W| * terms * tiny / eps`` a sum may have lost terms that matter to its relative precision."""
-    info = torch.finfo(weight.dtype)
-    return weight.detach().flatten(1).abs().amax(1, keepdim=True) * (terms * info.tiny / info.eps)
+    """Below ``max|W| * terms * tiny^(1/3)`` a sum may have lost terms that matter, here or further up.
+
+    A lost term is at most ``tiny``, relative to the largest input. The cube root leaves room for two more levels at
+    which a sibling could promote it, and keeps the factors ``1 / size`` of the backward pass from overflowing.
+    """
+    room = torch.finfo(weight.dtype).tiny ** (1 / 3)
+    return weight.detach().flatten(1).abs().amax(1, keepdim=True) * (terms * room)

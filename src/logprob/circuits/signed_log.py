@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-from logprob.circuits.scaled import absorb
+from logprob.circuits.scaled import Scaled, absorb
 
 
 class SignedLog(NamedTuple):
@@ -35,12 +36,16 @@ def from_log(log_values: Tensor) -> SignedLog:
     return SignedLog(constant.double(), (log_values - constant).exp())
 
 
+def to_scaled(state: SignedLog, dtype: torch.dtype) -> Scaled:
+    """The same values with one log-scale for each row and region."""
+    top = state.log_abs.amax(-1)
+    shift = top.masked_fill(top == -torch.inf, 0.0)
+    return Scaled((state.unit * (state.log_abs - shift.unsqueeze(-1)).exp()).to(dtype), top)
+
+
 def product(left: SignedLog, right: SignedLog) -> SignedLog:
     """Unit by unit."""
     return SignedLog(left.log_abs + right.log_abs, left.unit * right.unit)
-
-
-rescaled_product = product
 
 
 def weighted_sum(weight: Tensor, state: SignedLog) -> SignedLog:

@@ -39,7 +39,9 @@ def cached_parse(key: Mapping[str, Any], parse: Callable[[], Parsed]) -> Parsed:
         return kept
     array, description = parse()
     with contextlib.suppress(OSError):
-        _write(stem, array, {"key": dict(key), "sha256": array_sha256(array), "description": description})
+        layout = [str(array.dtype), list(array.shape)]
+        meta = {"key": dict(key), "sha256": array_sha256(array), "layout": layout, "description": description}
+        _write(stem, array, meta)
     return array, description
 
 
@@ -48,11 +50,11 @@ def _read(stem: Path) -> Parsed | None:
     try:
         meta = json.loads(meta_file.read_text(encoding="utf-8"))
         array = np.load(array_file, mmap_mode="r", allow_pickle=False)
-        if array_sha256(array) == meta["sha256"]:
+        if [array_sha256(array), str(array.dtype), list(array.shape)] == [meta["sha256"], *meta["layout"]]:
             return array, meta["description"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
         pass  # not one of ours, or cut short: handled as any other wrong entry
     for path in (meta_file, array_file):
         with contextlib.suppress(OSError):

@@ -108,7 +108,10 @@ def _values(path: Path, delimiter: str | None, header: bool, names: tuple[str, .
             next(line for line in lines if _is_content(line))
         try:
             with warnings.catch_warnings(action="ignore", category=UserWarning):  # "no data": an error, below
-                values = np.loadtxt(lines, delimiter=delimiter, dtype=np.float64, ndmin=2, quotechar='"')
+                content = filter(_is_content, lines)  # numpy would cut a comment off the end of a cell, too
+                values = np.loadtxt(
+                    content, delimiter=delimiter, dtype=np.float64, ndmin=2, quotechar='"', comments=None
+                )
         except ValueError:
             values = np.empty((0, 0))
     if len(values) == 0 or values.shape[1] != len(names) or np.isinf(values).any():
