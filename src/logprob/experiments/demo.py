@@ -18,7 +18,7 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
     "squared": {"model.squared": True},
 }
 # All six runs together must stay within three minutes on two cores.
-EPOCHS = {"npc2/digits": 60, "npc2/mring": 300}
+EPOCHS = {"npc2/digits": 60, "npc2/mring": 200}
 
 
 def demo(out: str, say: Callable[[str], None], epochs: Mapping[str, int] = EPOCHS) -> int:
