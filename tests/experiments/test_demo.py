@@ -10,7 +10,7 @@ from logprob.experiments.demo import ARMS, demo
 
 
 def test_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("logprob.experiments.runner.draw", lambda folder, prepared: None)
+    monkeypatch.setattr("logprob.experiments.runner.draw", lambda *arguments: None)
     said: list[str] = []
     assert demo(str(tmp_path), said.append, {"npc2/digits": 1, "npc2/mring": 1}) == 0
     out = capsys.readouterr().out

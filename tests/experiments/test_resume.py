@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 import torch
 
-from logprob.experiments import Result, RunError, load, resume, run
+from logprob.experiments import RecipeError, Result, RunError, load, resume, run
 from logprob.experiments.checkpoint import load_checkpoint
 from logprob.experiments.cli import main
+from logprob.experiments.files import locked
+from logprob.experiments.fit import load_optimizer
 from logprob.experiments.packing import pack
 
 TINY = ["tiny"]
@@ -25,7 +27,7 @@ TINY = ["tiny"]
 
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("logprob.experiments.runner.draw", lambda folder, prepared: None)
+    monkeypatch.setattr("logprob.experiments.runner.draw", lambda *arguments: None)
 
 
 @pytest.fixture
@@ -196,3 +198,74 @@ def test_a_trained_model_is_loaded(recipe: dict[str, Any], tmp_path: Path) -> No
     assert not model.training
     mean = model().log_prob(dataset.test.x).mean().item()
     assert mean == pytest.approx(done.metrics["test"]["log_likelihood"], abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "NAdam", "RAdam", "Adagrad", "RMSprop", "SGD"])
+def test_optimizers_come_back_as_they_were(name: str, dtype: torch.dtype) -> None:
+    """torch would cast NAdam's running product to the parameters' type."""
+    weight = torch.nn.Parameter(torch.randn(3, dtype=dtype))
+    make = getattr(torch.optim, name)
+    first = make([weight], lr=0.1)
+    for _ in range(3):
+        weight.grad = torch.randn(3, dtype=dtype)
+        first.step()
+    saved = first.state_dict()
+    second = make([weight], lr=0.1)
+    load_optimizer(second, saved)
+    for key, value in first.state[weight].items():
+        held = second.state[weight][key]
+        assert torch.equal(held, value) if isinstance(value, torch.Tensor) else held == value
+        assert not isinstance(value, torch.Tensor) or held.dtype == value.dtype
+
+
+def test_a_finished_run_on_other_data_is_not_reported(recipe: dict[str, Any], tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    rows = torch.randn(60, 2).tolist()
+    recipe["data"] = {"class_path": "Table", "init_args": {"path": str(table)}}
+    table.write_text("\n".join(f"{a},{b}" for a, b in rows))
+    run(recipe, out=tmp_path / "runs", imports=TINY)
+    table.write_text("\n".join(f"{a},{b}" for a, b in rows[:50]))
+    with pytest.raises(RunError, match="data are not those"):
+        run(recipe, out=tmp_path / "runs", imports=TINY)
+
+
+def test_one_folder_is_trained_by_one_process(long: dict[str, Any], tmp_path: Path) -> None:
+    folder = run(long, out=tmp_path, imports=TINY).folder
+    (folder / "result.json").unlink()
+    with locked(folder), pytest.raises(RunError, match="another process"):
+        resume(folder, imports=TINY)
+    assert resume(folder, imports=TINY).status == "finished"
+
+
+def test_training_does_not_go_on_from_weights_alone(long: dict[str, Any], tmp_path: Path) -> None:
+    folder = run(long, out=tmp_path, imports=TINY).folder
+    (folder / "result.json").unlink()
+    with pytest.raises(RunError, match="weights only"):
+        resume(folder, checkpoint="best", imports=TINY)
+
+
+def test_nothing_half_made_is_left(recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise RunError("cannot write")
+
+    monkeypatch.setattr("logprob.experiments.results.write_atomically", fail)
+    with pytest.raises(RunError, match="cannot write"):
+        run(recipe, out=tmp_path / "runs", imports=TINY)
+    assert not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "LBFGS"},
+        {"scheduler": {"class_path": "CosineAnnealingLR", "init_args": {"T_max": 0}}},
+        {"optimizer.lr": 1e300},
+    ],
+)
+def test_what_would_fail_at_the_first_update_is_found_before(
+    recipe: dict[str, Any], tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(RecipeError, match=r"phases\.0"):
+        run(recipe, changes, out=tmp_path / "runs", imports=TINY)
+    assert not (tmp_path / "runs").exists()

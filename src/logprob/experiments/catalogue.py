@@ -96,7 +96,7 @@ def _import(name: str) -> ModuleType:
     sys.path.insert(0, "")  # the working folder, as `python -m` has it; a console script does not
     try:
         return importlib.import_module(name)
-    except ImportError as error:
-        raise RecipeError(f"--import {name}: {error}") from None
+    except Exception as error:  # whatever the user's module raises
+        raise RecipeError(f"--import {name}: {type(error).__name__}: {error}") from None
     finally:
         sys.path.remove("")

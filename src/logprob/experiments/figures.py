@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from logprob.batch import Batch
-from logprob.experiments.files import writing
+from logprob.experiments.files import write_atomically, writing
 from logprob.experiments.prepare import Prepared
 from logprob.experiments.results import RunFolder
 from logprob.metrics import log_prob_rows
@@ -30,9 +31,11 @@ def draw_run(folder: RunFolder, prepared: Prepared) -> None:
         RunError: if a file cannot be written.
     """
     for name, figure in _figures(folder, prepared):
-        path = folder.figures / name
-        with writing(path):
-            figure.savefig(path, dpi=120)
+        content = BytesIO()
+        figure.savefig(content, dpi=120, format="png")
+        with writing(folder.figures):
+            folder.figures.mkdir(exist_ok=True)
+        write_atomically(folder.figures / name, content.getvalue())
 
 
 def _figures(folder: RunFolder, prepared: Prepared) -> Iterator[tuple[str, Figure]]:
@@ -84,7 +87,9 @@ def learning_curves(records: list[dict[str, Any]], metric: str) -> Figure:
     top.set_ylabel(metric.replace("_", " "))
     top.legend(frameon=False)
     bottom.plot(epochs, [record["learning_rate"] for record in records], color="0.4")
-    bottom.set_yscale("log")
+    if all(record["learning_rate"] > 0 for record in records):
+        bottom.set_yscale("log")
+    bottom.xaxis.get_major_locator().set_params(integer=True)
     bottom.set_ylabel("learning rate")
     bottom.set_xlabel("epoch")
     for index in range(1, len(records)):

@@ -117,7 +117,7 @@ class Fit:
         self.model.load_state_dict(state["model"])
         if state["optimizer"] is not None:
             self._start_phase()
-            self.optimizer.load_state_dict(state["optimizer"])
+            load_optimizer(self.optimizer, state["optimizer"])
             if self.scheduler is not None:
                 self.scheduler.load_state_dict(state["scheduler"])
         set_random_state(state["random"], self.shuffler)
@@ -205,7 +205,8 @@ class Fit:
         else:
             done.stale += 1
         rates = [group["lr"] for group in self.optimizer.param_groups]
-        self._move_schedule(cost)
+        if self.scheduler is not None:
+            step_schedule(self.scheduler, cost)
         done.seconds += time.perf_counter() - started
         record: dict[str, Any] = {"phase": done.phase, "epoch": done.epoch, "step": done.step}
         record |= {f"train/{name}": value for name, value in losses.items()}
@@ -217,18 +218,29 @@ class Fit:
             raise RecipeError(f"monitor.metric: no metric gives {self.monitor.metric!r} (given: {', '.join(values)})")
         return self.monitor.cost(values[self.monitor.metric])
 
-    def _move_schedule(self, cost: float) -> None:
-        if self.scheduler is None:
-            return
-        if isinstance(self.scheduler, ReduceLROnPlateau) or getattr(self.scheduler, "takes_metric", False):
-            self.scheduler.step(cost)
-        else:
-            self.scheduler.step()
-
     def _tell(self, event: str, *details: Any) -> None:
         for watcher in self.watchers:
             listen: Callable[..., None] = getattr(watcher, event)
             listen(self, *details)
+
+
+def load_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
+    """As ``optimizer.load_state_dict``, which casts some counters to the parameters' type, with those as they were."""
+    optimizer.load_state_dict(state)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, saved in state["state"].items():
+        held = optimizer.state[parameters[int(index)]]
+        for name, value in saved.items():
+            if isinstance(value, Tensor):
+                held[name] = value.to(held[name].device, copy=True)
+
+
+def step_schedule(scheduler: Any, cost: float) -> None:
+    """Move a schedule on by one epoch; those that watch a metric are given ``cost``."""
+    if isinstance(scheduler, ReduceLROnPlateau) or getattr(scheduler, "takes_metric", False):
+        scheduler.step(cost)
+    else:
+        scheduler.step()
 
 
 def select_parameters(model: nn.Module, pattern: str) -> list[nn.Parameter]:

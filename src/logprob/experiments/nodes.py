@@ -62,7 +62,7 @@ class Node:
             return self.target(**values)
         except RecipeError:
             raise
-        except (ValueError, TypeError, OverflowError) as error:
+        except Exception as error:  # whatever the constructor raises
             raise RecipeError(f"{self.key or 'recipe'}: {self.path.rpartition('.')[2]}: {error}") from error
 
     def missing(self) -> list[str]:
@@ -132,7 +132,7 @@ def _resolve_dict(value: dict[str, Any], hint: Any, choices: list[Wanted], key: 
         if len(choices) == 1 and dataclasses.is_dataclass(only) and not inspect.isabstract(only):
             return _node(only.__name__, only, value, choices[0], key, catalogue, implied=True)
         raise RecipeError(f"{key}: class_path is missing; expected {describe(hint)}")
-    extra = sorted(set(value) - {"class_path", "init_args"})
+    extra = sorted(set(value) - {"class_path", "init_args"}, key=str)
     if extra:
         raise RecipeError(f"{_join(key, extra[0])}: unknown key beside class_path; put it into init_args")
     given = value.get("init_args") or {}
@@ -144,11 +144,11 @@ def _resolve_dict(value: dict[str, Any], hint: Any, choices: list[Wanted], key: 
 def _call(name: str, given: dict[str, Any], hint: Any, choices: list[Wanted], key: str, catalogue: Catalogue) -> Node:
     found = catalogue.find(name)
     match = next((c for c in choices if found and _fits(found[1], c)), None)
-    if found is None and plain(hint) is not None:
+    names = {n for n, thing in catalogue.names() if any(_offered(thing, c) for c in choices)}
+    if found is None and any(m is not types.NoneType and plain(m) is not None for m in members(hint)):
         raise RecipeError(f"{key}: expected {describe(hint)}, got {name!r}")
     if found is None or match is None:
         kind = "is not" if found else "is an unknown class; expected"
-        names = {n for n, thing in catalogue.names() if any(_offered(thing, c) for c in choices)}
         raise RecipeError(f"{key}: {name!r} {kind} {describe(hint)}{nearest(name.rpartition('.')[2], names)}")
     return _node(*found, given, match, key, catalogue)
 

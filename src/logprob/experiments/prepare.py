@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from logprob.data import CorruptDataError, Dataset, MissingDataError
 from logprob.distributions import DistributionModule
 from logprob.experiments.errors import RecipeError
 from logprob.experiments.evaluate import evaluate
-from logprob.experiments.fit import Fit, Watcher, select_parameters
+from logprob.experiments.fit import Fit, Watcher, select_parameters, step_schedule
 from logprob.experiments.nodes import build
 from logprob.experiments.recipe import CheckedRecipe, Phase
 from logprob.experiments.seeding import default_dtype, seed_everything
@@ -102,10 +103,12 @@ def find_device(name: str) -> torch.device:
         RecipeError: if there is none of that kind.
     """
     kind, _, index = name.partition(":")
-    if kind == "cpu":  # nothing to look for, and Fabric takes a second to import
+    if name == "cpu":  # nothing to look for, and Fabric takes a second to import
         return torch.device("cpu")
     from lightning_fabric import Fabric
 
+    if kind not in ("cuda", "mps", "auto"):
+        raise RecipeError(f"--device {name}: expected cpu, cuda, cuda:N, mps or auto")
     try:
         return Fabric(accelerator=kind, devices=[int(index)] if index else 1).device
     except (RuntimeError, ValueError) as error:
@@ -143,7 +146,7 @@ def _initialize(model: Any, dataset: Dataset, dtype: torch.dtype) -> None:
         return
     try:
         model.initialize(_place(dataset.train.x, torch.device("cpu"), dtype))
-    except ValueError as error:
+    except (ValueError, RuntimeError, TypeError) as error:
         raise RecipeError(f"model: {error}") from error
 
 
@@ -159,19 +162,28 @@ def _rehearse(prepared: Prepared) -> None:
         if monitor.metric not in values:
             raise RecipeError(f"monitor.metric: no metric gives {monitor.metric!r} (accepted: {', '.join(values)})")
         for index, phase in enumerate(prepared.phases):
-            _rehearse_phase(model, phase, f"phases.{index}")
+            _rehearse_phase(prepared, phase, f"phases.{index}")
 
 
-def _rehearse_phase(model: DistributionModule, phase: Phase, key: str) -> None:
+def _rehearse_phase(prepared: Prepared, phase: Phase, key: str) -> None:
+    """One update of a copy of the model, on two rows."""
+    model = copy.deepcopy(prepared.model)
     chosen = select_parameters(model, phase.parameters)
+    rows = prepared.rows(prepared.dataset.train.rows(slice(0, 2)))
     try:
+        part = "optimizer"
         optimizer = phase.optimizer(chosen)
-    except (ValueError, TypeError) as error:
-        raise RecipeError(f"{key}.optimizer: {error}") from error
-    try:
-        if phase.scheduler is not None:
-            phase.scheduler(optimizer)
-    except (ValueError, TypeError) as error:
-        raise RecipeError(f"{key}.scheduler: {error}") from error
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
+        part = "scheduler"
+        scheduler = None if phase.scheduler is None else phase.scheduler(optimizer)
+        part = "objective"
+        loss = copy.deepcopy(phase.objective)(model, rows).value  # an objective may have state
+        loss.backward()
+        part = "optimizer"
+        optimizer.step()
+        part = "scheduler"
+        if scheduler is not None:
+            step_schedule(scheduler, 0.0)
+    except RecipeError:
+        raise
+    except Exception as error:  # whatever the classes that a recipe names may raise
+        raise RecipeError(f"{key}.{part}: {' '.join(str(error).split()) or type(error).__name__}") from error

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,23 +76,27 @@ class RunFolder:
         Raises:
             RunError: if it is there already, or cannot be written.
         """
-        with writing(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self.path.mkdir()
-            except FileExistsError:
-                raise RunError(f"{self.path} exists already") from None
-            self.checkpoints.mkdir()
-            self.figures.mkdir()
-        write_json(self.path / "run.json", run)
-        write_atomically(self.metrics_file, b"")
-        write_atomically(self.path / "recipe.yaml", recipe.encode())
+        # Made beside its place and renamed: a folder that is there can always be resumed.
+        fresh = RunFolder(self.path.with_name(f".{self.path.name}.{os.getpid()}"))
+        try:
+            with writing(self.path):
+                fresh.checkpoints.mkdir(parents=True)
+                fresh.figures.mkdir()
+            write_json(fresh.path / "run.json", run)
+            write_atomically(fresh.metrics_file, b"")
+            write_atomically(fresh.path / "recipe.yaml", recipe.encode())
+            with writing(self.path):
+                if self.path.exists():
+                    raise RunError(f"{self.path} exists already")
+                os.rename(fresh.path, self.path)
+        finally:
+            shutil.rmtree(fresh.path, ignore_errors=True)
 
     def run(self) -> dict[str, Any]:
         """What was written when the run was started."""
         if not (self.path / "recipe.yaml").is_file():
             raise RunError(f"{self.path} is not the folder of a run (it has no recipe.yaml)")
-        return read_json(self.path / "run.json")
+        return _complete(self.path / "run.json", ("recipe", "seed", "device", "data_root", "folder", "data", "command"))
 
     def result(self) -> Result | None:
         """What the run came to, or None if it has not ended.
@@ -103,7 +108,7 @@ class RunFolder:
         if not path.exists():
             return None
         try:
-            return Result(self.path, read_json(path))
+            return Result(self.path, _complete(path, ("status", "title", "parameters", "epochs", "timing")))
         except RunError as error:
             raise RunError(f"{error}; `logprob resume {self.path}` writes it anew from the last checkpoint") from None
 
@@ -118,6 +123,8 @@ class RunFolder:
 
     def save(self, state: dict[str, Any], best: Mapping[str, Any] | None) -> None:
         """Write the last checkpoint, and the best one if it is a new one; the one before the last stays."""
+        with writing(self.checkpoints):
+            self.checkpoints.mkdir(exist_ok=True)
         if best is not None:
             self.save_best(best)
         save_checkpoint(self.checkpoints, "last", state, keep="previous")
@@ -158,6 +165,15 @@ class RunFolder:
         """The lines of ``metrics.jsonl``."""
         for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
             yield json.loads(line)
+
+
+def _complete(path: Path, keys: Sequence[str]) -> dict[str, Any]:
+    """A JSON file with at least these keys."""
+    content = read_json(path)
+    missing = [key for key in keys if key not in content]
+    if missing:
+        raise RunError(f"{path} is damaged (it has no {missing[0]!r})")
+    return content
 
 
 def free_path(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -14,6 +15,7 @@ from logprob.data import Dataset
 from logprob.distributions import DistributionModule
 from logprob.experiments.errors import DivergedError, RunError
 from logprob.experiments.evaluate import evaluate
+from logprob.experiments.files import locked
 from logprob.experiments.fit import Fit, Watcher
 from logprob.experiments.overrides import Override
 from logprob.experiments.prepare import Prepared, prepare
@@ -66,7 +68,9 @@ def run(
     pairs = list(overrides.items()) if isinstance(overrides, Mapping) else list(overrides)
     prepared = prepare(check_recipe(name, values, pairs, imports), data_root, device)
     folder = RunFolder(_folder(Path(out), prepared.recipe, again))
+    data = describe_data(prepared.dataset)
     if folder.path.exists():
+        _refuse_other_data(folder, folder.run(), data)
         return _already_there(folder, say)
     about = {
         "recipe": name,
@@ -75,13 +79,15 @@ def run(
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device,
         "data_root": None if data_root is None else str(Path(data_root).resolve()),
-        "data": describe_data(prepared.dataset),
+        "folder": os.getcwd(),  # relative paths in the recipe start here
+        "data": data,
         "versions": versions(),
     }
     folder.create(prepared.recipe.yaml(), about)
     say(f"run {folder.path}")
     fit = prepared.fit([Saver(folder, checkpoint_every), *watchers])
-    return _train(folder, prepared, fit, about, say)
+    with locked(folder.path):
+        return _train(folder, prepared, fit, about, say)
 
 
 def resume(
@@ -114,6 +120,8 @@ def resume(
     """
     place = RunFolder(Path(folder))
     about = place.run()
+    if checkpoint == "best":
+        raise RunError("best holds weights only; training goes on from last or previous, evaluate takes best")
     try:
         finished = place.result()
     except RunError as error:
@@ -123,13 +131,14 @@ def resume(
             return _already_there(place, say)
     prepared = _prepare_again(place, about, data_root, device, imports)
     fit = prepared.fit([Saver(place, checkpoint_every), *watchers])
-    if place.has_checkpoint():
-        fit.load_state(place.load(checkpoint))
-        place.truncate_metrics(fit.progress.metrics_size)
-    else:
-        place.truncate_metrics(0)
-    say(f"run {place.path}, from epoch {fit.progress.epochs}")
-    return _train(place, prepared, fit, about, say)
+    with locked(place.path):
+        if place.has_checkpoint():
+            _fit_weights(lambda: fit.load_state(place.load(checkpoint)), place)
+            place.truncate_metrics(fit.progress.metrics_size)
+        else:
+            place.truncate_metrics(0)
+        say(f"run {place.path}, from epoch {fit.progress.epochs}")
+        return _train(place, prepared, fit, about, say)
 
 
 def load(
@@ -201,10 +210,29 @@ def _prepare_again(
     imports: Sequence[str],
 ) -> Prepared:
     recipe = check_recipe(about["recipe"], read_recipe(folder.path / "recipe.yaml"), (), imports)
-    prepared = prepare(recipe, data_root or about["data_root"], device or about["device"])
-    if describe_data(prepared.dataset)["sha256"] != about["data"]["sha256"]:
-        raise RunError(f"the data are not those that {folder.path} was started with (their SHA-256 differs)")
+    prepared = prepare(recipe, data_root or about["data_root"] or about["folder"], device or about["device"])
+    _refuse_other_data(folder, about, describe_data(prepared.dataset))
     return prepared
+
+
+def _refuse_other_data(folder: RunFolder, about: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    if data["sha256"] != about["data"]["sha256"]:
+        raise RunError(
+            f"the data are not those that {folder.path} was started with (their SHA-256 differs); "
+            "`logprob run ... --again` makes a new folder"
+        )
+
+
+def _fit_weights(load: Callable[[], object], folder: RunFolder) -> None:
+    try:
+        load()
+    except (RuntimeError, KeyError, ValueError) as error:
+        if isinstance(error, RunError):
+            raise
+        reason = " ".join(str(error).split())
+        raise RunError(
+            f"the checkpoint does not fit {folder.path / 'recipe.yaml'}; was that changed? ({reason})"
+        ) from None
 
 
 def _load(
@@ -217,7 +245,7 @@ def _load(
     about = folder.run()
     state = folder.load(checkpoint)
     prepared = _prepare_again(folder, about, data_root, device, imports)
-    prepared.model.load_state_dict(state["model"])
+    _fit_weights(lambda: prepared.model.load_state_dict(state["model"]), folder)
     prepared.model.eval()
     return prepared
 
@@ -243,9 +271,8 @@ def _train(folder: RunFolder, prepared: Prepared, fit: Fit, about: Mapping[str, 
     started = time.perf_counter()
     metrics = _evaluate(prepared)
     outcome = {"status": "finished", "metrics": metrics, "evaluate_seconds": time.perf_counter() - started}
-    result = _finish(folder, prepared, fit, about, outcome)
-    draw(folder, prepared)
-    return result
+    draw(folder, prepared, say)
+    return _finish(folder, prepared, fit, about, outcome)
 
 
 def _finish(
@@ -279,8 +306,11 @@ def _finish(
     return folder.write_result(summary)
 
 
-def draw(folder: RunFolder, prepared: Prepared) -> None:
-    """Draw what there is to see of a run whose model holds its best weights."""
+def draw(folder: RunFolder, prepared: Prepared, say: Say) -> None:
+    """Draw what there is to see of a run whose model holds its best weights; a picture less is no failure."""
     from logprob.experiments.figures import draw_run
 
-    draw_run(folder, prepared)
+    try:
+        draw_run(folder, prepared)
+    except (RunError, ValueError, RuntimeError, MemoryError) as error:
+        say(f"warning: not all figures were drawn: {error}")

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from logprob.experiments.errors import RecipeError
+
 
 def seed_everything(seed: int) -> torch.Generator:
     """Seed Python, numpy and torch, and return the generator that shuffles the rows.
@@ -21,6 +23,8 @@ def seed_everything(seed: int) -> torch.Generator:
         >>> bool((torch.randperm(9, generator=a) == torch.randperm(9, generator=b)).all())
         True
     """
+    if not 0 <= seed < 2**63:
+        raise RecipeError(f"seed: expected an integer from 0 to 2^63 - 1, got {seed}")
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
