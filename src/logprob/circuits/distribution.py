@@ -114,7 +114,7 @@ class CircuitDistribution(UnnormalizedDistribution):
     true value outside the support. The normaliser is computed once, in float64 where no gradient is asked for.
 
     Under ``torch.func.vmap`` and in compiled code Python cannot branch on values: rows with missing values, and the
-    rare rows whose scaled arithmetic would underflow, come out as NaN there.
+    rare rows whose scaled arithmetic would underflow, come out as NaN there, and so do marginals.
     """
 
     def __init__(self, state: CircuitState) -> None:
