@@ -13,7 +13,7 @@ from logprob.circuits import gram, scaled, signed_log
 from logprob.circuits.gram import Gram
 from logprob.circuits.initializers import Initializer
 from logprob.circuits.inputs import InputFamily, Tensors
-from logprob.circuits.scaled import Scaled, scale_dtype
+from logprob.circuits.scaled import Scaled
 from logprob.circuits.signed_log import SignedLog
 from logprob.circuits.spline_basis import SplineBasis, spline_basis
 
@@ -101,7 +101,7 @@ class BSpline(InputFamily):
 
     def gram(self, theta: Tensors) -> Gram:
         """``C G C^T`` by the bands of G, in ``O(n q K + n K^2)``."""
-        size = gram.unit_size(theta["coefficients"].detach().abs().amax(-1, keepdim=True))  # (S, K, 1)
+        size = scaled.nonzero(theta["coefficients"].detach().abs().amax(-1, keepdim=True))  # (S, K, 1)
         coefficients = theta["coefficients"] / size
         bands = torch.from_numpy(self._basis.gram_bands).to(coefficients)
         weighted = coefficients * bands[0]
@@ -120,8 +120,7 @@ class BSpline(InputFamily):
 
     def _evaluate(self, theta: Tensors, x: Tensor) -> Tensor:
         """``f_k(x)`` by the ``order + 1`` functions that live on the cell of ``x``: ``(S, B, K)``."""
-        coefficients = theta["coefficients"]
-        lower, upper = theta["lower"], theta["upper"]
+        coefficients, lower, upper = theta["coefficients"], theta["lower"], theta["upper"]
         slots, units, functions = coefficients.shape
         cells = functions - self.order
         place = (x - lower.unsqueeze(-1)) / (upper - lower).unsqueeze(-1) * cells  # in units of cells
@@ -144,4 +143,4 @@ class BSpline(InputFamily):
 def _half_log_length(theta: Tensors) -> Tensor:
     """Half the log of the interval's length, ``(S, 1, 1)``: the change of variable from [0, 1]."""
     length = theta["upper"] - theta["lower"]
-    return (length.to(scale_dtype(length.device)).log() / 2).reshape(-1, 1, 1)
+    return (length.double().log() / 2).reshape(-1, 1, 1)

@@ -44,7 +44,7 @@ class _Table(InputFamily):
     def gram(self, theta: Tensors) -> Gram:
         """``sum_v f_i(v) f_j(v)``."""
         table = self.table(theta)
-        size = gram.unit_size(table.detach().abs().amax(1))  # (S, K)
+        size = scaled.nonzero(table.detach().abs().amax(1))  # (S, K)
         table = table / size.unsqueeze(1)
         return gram.from_matrix((table.mT @ table).unsqueeze(1), size.double().log().unsqueeze(1))
 

@@ -211,10 +211,9 @@ class CircuitDistribution(UnnormalizedDistribution):
                 log_score = log_score.masked_fill(unknown.any(-1), torch.nan)
             else:
                 _refuse_codes(rows, wrong, families)
-                if bool(missing.any()):
-                    log_score = _log_score(self._state, self._exact_state, x, missing.T)
-                else:
-                    log_score = _log_score(self._state, self._state, x, None)
+                holes = missing.T if bool(missing.any()) else None
+                exact = self._state if holes is None else self._exact_state
+                log_score = _log_score(self._state, exact, x, holes)
         return log_score.reshape(value.shape[:-1]).expand(shape)
 
 

@@ -12,7 +12,7 @@ from logprob.circuits import scaled, signed_log
 from logprob.circuits.gram import Gram
 from logprob.circuits.initializers import Initializer
 from logprob.circuits.inputs import InputFamily, Tensors
-from logprob.circuits.scaled import Scaled, scale_dtype
+from logprob.circuits.scaled import Scaled
 from logprob.circuits.signed_log import SignedLog
 
 _SMALLEST_SCALE = 1e-5
@@ -57,12 +57,12 @@ class Gaussian(InputFamily):
         log_overlap = -(distance.square() / variance + variance.log() + math.log(2 * math.pi)) / 2
         log_norm = -((2 * scale.detach()).log() + math.log(math.pi) / 2) / 2
         correlation = (log_overlap - log_norm.unsqueeze(-1) - log_norm.unsqueeze(-2)).exp()
-        return Gram(correlation.unsqueeze(1), log_norm.unsqueeze(1).to(scale_dtype(loc.device)))
+        return Gram(correlation.unsqueeze(1), log_norm.unsqueeze(1).double())
 
     def integral(self, theta: Tensors) -> Scaled:
         """One for every unit."""
         ones = torch.ones_like(theta["loc"]).unsqueeze(1)
-        return Scaled(ones, torch.zeros(ones.shape[:2], dtype=scale_dtype(ones.device), device=ones.device))
+        return Scaled(ones, torch.zeros(ones.shape[:2], dtype=torch.float64, device=ones.device))
 
 
 def _scale(theta: Tensors) -> Tensor:

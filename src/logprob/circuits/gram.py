@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from logprob.circuits.scaled import absorb, scale_dtype
+from logprob.circuits.scaled import absorb
 from logprob.circuits.signed_log import SignedLog
 
 
@@ -30,12 +30,7 @@ def from_matrix(matrix: Tensor, log_units: Tensor | float = 0.0) -> Gram:
     square = matrix.detach().diagonal(dim1=-2, dim2=-1)
     norm = square.masked_fill(square <= 0, 1.0).sqrt()
     correlation = matrix / (norm.unsqueeze(-1) * norm.unsqueeze(-2))
-    return Gram(correlation, norm.to(scale_dtype(norm.device)).log() + log_units)
-
-
-def unit_size(largest: Tensor) -> Tensor:
-    """What to divide units by before their squares are summed, so that those stay in range: 1 for units of zeros."""
-    return largest.masked_fill(largest == 0, 1.0)
+    return Gram(correlation, norm.double().log() + log_units)
 
 
 def from_vector(vector: SignedLog, dtype: torch.dtype) -> Gram:

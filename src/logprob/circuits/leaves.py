@@ -37,6 +37,11 @@ class Group:
     variables: Tensor
     theta: Tensors
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the parameters."""
+        return next(iter(self.theta.values())).dtype
+
 
 @dataclass(frozen=True)
 class Leaves:
@@ -55,7 +60,7 @@ class Leaves:
     def scaled(self, x: Tensor, missing: Tensor | None) -> Scaled:
         """Values of the input regions at ``x`` of shape ``(D, B)``, the integral where ``missing``: ``(L, B, K)``."""
         if self.rounds:  # products of many functions are sums of logarithms: they leave any scale
-            return signed_log.to_scaled(self.signed_log(x, missing), self._dtype)
+            return signed_log.to_scaled(self.signed_log(x, missing), self.groups[0].dtype)
         return self._collect(scaled, _values, _integral, x, missing)
 
     def signed_log(self, x: Tensor, missing: Tensor | None) -> SignedLog:
@@ -73,10 +78,6 @@ class Leaves:
             for group in self.groups
         )
         return Leaves(tuple(groups), self.order, self.rounds)
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return next(iter(self.groups[0].theta.values())).dtype
 
     def _collect(
         self,
@@ -213,8 +214,7 @@ def _log_integral(group: Group) -> SignedLog:
 
 
 def _outer(group: Group, cells: Tensor) -> Gram:
-    dtype = next(iter(group.theta.values())).dtype
-    return gram.from_vector(group.family.log_values(group.theta, cells), dtype)
+    return gram.from_vector(_log_values(group, cells), group.dtype)
 
 
 def _choose(condition: Tensor, yes: Any, no: Any) -> Any:

@@ -20,15 +20,13 @@ from torch import Tensor
 
 
 class Scaled(NamedTuple):
-    """``h = exp(log_scale) * values``: values ``(F, B, K)``, log-scales ``(F, B)`` in float64."""
+    """``h = exp(log_scale) * values``: values ``(F, B, K)``, log-scales ``(F, B)``.
+
+    Log-scales run into the thousands and are one number a row and region: they are float64 in every circuit.
+    """
 
     values: Tensor
     log_scale: Tensor
-
-
-def scale_dtype(device: torch.device) -> torch.dtype:
-    """Log-scales run into the thousands and cost one number a row: keep them in float64 where the device has it."""
-    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def is_traced(tensor: Tensor) -> bool:
@@ -51,13 +49,17 @@ def decide(condition: Tensor) -> bool:
     return not is_traced(condition) and bool(condition)
 
 
-def rescale(values: Tensor, log_scale: Tensor, floor: Tensor | float) -> Scaled:
-    """Divide by the largest magnitude over the units; at or below ``floor`` terms may be lost."""
+def nonzero(size: Tensor) -> Tensor:
+    """What to divide by: ``size``, or 1 where that is 0."""
+    return size.masked_fill(size == 0, 1.0)
+
+
+def rescale(values: Tensor, log_scale: Tensor, floor: Tensor) -> Scaled:
+    """Divide by the largest magnitude over the units; at or below ``floor`` ``(F, 1)`` terms may be lost."""
     size = values.detach().abs().amax(-1)  # (F, B)
-    lost = size <= floor
-    safe = size.masked_fill(size == 0, 1.0)
+    safe = nonzero(size)
     marked = torch.where(log_scale == -math.inf, log_scale, math.nan)
-    scale = torch.where(lost, marked, log_scale + safe.to(log_scale.dtype).log())
+    scale = torch.where(size <= floor, marked, log_scale + safe.double().log())
     return Scaled(values / safe.unsqueeze(-1), scale)
 
 
@@ -65,14 +67,13 @@ def from_log(log_values: Tensor) -> Scaled:
     """Non-negative values given by their logarithms ``(F, B, K)``."""
     top = log_values.detach().amax(-1)
     shift = top.masked_fill(top == -math.inf, 0.0)
-    return Scaled((log_values - shift.unsqueeze(-1)).exp(), top.to(scale_dtype(top.device)))
+    return Scaled((log_values - shift.unsqueeze(-1)).exp(), top.double())
 
 
 def rescale_support(values: Tensor) -> Scaled:
     """Rescale values of input units, of which an exact zero in every unit means outside the support."""
     size = values.detach().abs().amax(-1)
-    log_scale = size.to(scale_dtype(size.device)).log()
-    return Scaled(values / size.masked_fill(size == 0, 1.0).unsqueeze(-1), log_scale)
+    return Scaled(values / nonzero(size).unsqueeze(-1), size.double().log())
 
 
 def product(left: Scaled, right: Scaled) -> Scaled:

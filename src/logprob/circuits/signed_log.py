@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from logprob.circuits.scaled import Scaled, absorb
+from logprob.circuits import scaled
+from logprob.circuits.scaled import Scaled, absorb, nonzero
 
 
 class SignedLog(NamedTuple):
@@ -27,7 +28,7 @@ class SignedLog(NamedTuple):
 def from_linear(values: Tensor) -> SignedLog:
     """Log-magnitudes and signs of ``values``; zero becomes -inf."""
     size = values.detach().abs()
-    return SignedLog(size.double().log(), values / size.masked_fill(size == 0, 1.0))
+    return SignedLog(size.double().log(), values / nonzero(size))
 
 
 def from_log(log_values: Tensor) -> SignedLog:
@@ -38,9 +39,8 @@ def from_log(log_values: Tensor) -> SignedLog:
 
 def to_scaled(state: SignedLog, dtype: torch.dtype) -> Scaled:
     """The same values with one log-scale for each row and region."""
-    top = state.log_abs.amax(-1)
-    shift = top.masked_fill(top == -torch.inf, 0.0)
-    return Scaled((state.unit * (state.log_abs - shift.unsqueeze(-1)).exp()).to(dtype), top)
+    values, log_scale = scaled.from_log(state.log_abs)
+    return Scaled((state.unit * values).to(dtype), log_scale)
 
 
 def product(left: SignedLog, right: SignedLog) -> SignedLog:
@@ -50,8 +50,8 @@ def product(left: SignedLog, right: SignedLog) -> SignedLog:
 
 def weighted_sum(weight: Tensor, state: SignedLog) -> SignedLog:
     """``y_k = sum_j W_kj h_j``, each output with a scale of its own; ``(F, B, K_out, K)`` numbers in flight."""
-    scaled, row = absorb(weight.double(), state.log_abs)
-    total = from_linear((scaled * state.unit.unsqueeze(-2)).sum(-1))
+    rows, row = absorb(weight.double(), state.log_abs)
+    total = from_linear((rows * state.unit.unsqueeze(-2)).sum(-1))
     return SignedLog(total.log_abs + row, total.unit)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -41,14 +41,6 @@ def _load_split(function: str, sizes: tuple[float, float], seed: int) -> tuple[S
     return index.of(rows), index.of(labels), {"split": rule, "files": [source]}
 
 
-def _standardised(name: str, function: str, sizes: tuple[float, float], seed: int) -> Dataset:
-    rows, labels, parts = _load_split(function, sizes, seed)
-    affine = standardisation(rows.train)
-    x = [affine.inv(torch.from_numpy(part)) for part in rows]
-    made = provenance(RULE, rows, standardisation=affine, **parts)
-    return Dataset(name, *batches(x, labels), transform=affine, provenance=made)
-
-
 @dataclass(frozen=True)
 class _Bundled(DataSource):
     """Sizes of the splits: fractions below 1, or numbers of rows."""
@@ -56,6 +48,26 @@ class _Bundled(DataSource):
     valid: float = 0.1
     test: float = 0.2
     seed: int = 42
+
+
+@dataclass(frozen=True)
+class _Measurements(_Bundled):
+    """Real measurements, standardised by the training rows."""
+
+    _name: ClassVar[str]
+
+    def load(self, root: str | Path | None = None) -> Dataset:
+        """Split and standardise; ``root`` is not used.
+
+        Raises:
+            ImportError: if scikit-learn is not installed.
+            ValueError: if a split would be empty.
+        """
+        rows, labels, parts = _load_split(f"load_{self._name}", (self.valid, self.test), self.seed)
+        affine = standardisation(rows.train)
+        x = [affine.inv(torch.from_numpy(part)) for part in rows]
+        made = provenance(RULE, rows, standardisation=affine, **parts)
+        return Dataset(self._name, *batches(x, labels), transform=affine, provenance=made)
 
 
 @dataclass(frozen=True)
@@ -93,7 +105,7 @@ class Digits(_Bundled):
 
 
 @dataclass(frozen=True)
-class Wine(_Bundled):
+class Wine(_Measurements):
     """Thirteen chemical measurements of 178 wines; ``target`` is one of three cultivars.
 
     Standardised by the training rows.
@@ -111,18 +123,11 @@ class Wine(_Bundled):
         torch.Size([126, 13])
     """
 
-    def load(self, root: str | Path | None = None) -> Dataset:
-        """Split and standardise; ``root`` is not used.
-
-        Raises:
-            ImportError: if scikit-learn is not installed.
-            ValueError: if a split would be empty.
-        """
-        return _standardised("wine", "load_wine", (self.valid, self.test), self.seed)
+    _name = "wine"
 
 
 @dataclass(frozen=True)
-class BreastCancer(_Bundled):
+class BreastCancer(_Measurements):
     """Thirty measurements of 569 cell nuclei; ``target`` is 0 for malignant, 1 for benign.
 
     Standardised by the training rows.
@@ -140,11 +145,4 @@ class BreastCancer(_Bundled):
         torch.Size([400, 30])
     """
 
-    def load(self, root: str | Path | None = None) -> Dataset:
-        """Split and standardise; ``root`` is not used.
-
-        Raises:
-            ImportError: if scikit-learn is not installed.
-            ValueError: if a split would be empty.
-        """
-        return _standardised("breast_cancer", "load_breast_cancer", (self.valid, self.test), self.seed)
+    _name = "breast_cancer"

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from logprob.experiments.results import Result
@@ -191,13 +191,9 @@ def _run(args: argparse.Namespace) -> int:
             args.recipe,
             overrides,
             out=args.out,
-            data_root=args.data_root,
             device=args.device or "cpu",
-            imports=args.imports,
             again=args.again,
-            checkpoint_every=args.checkpoint_every,
-            watchers=[watcher],
-            say=_say,
+            **_training(args, watcher),
         )
     _print_result(result)
     return 0
@@ -211,15 +207,22 @@ def _resume(args: argparse.Namespace) -> int:
         result = resume(
             args.run,
             checkpoint=args.checkpoint,
-            data_root=args.data_root,
             device=args.device,
-            imports=args.imports,
-            checkpoint_every=args.checkpoint_every,
-            watchers=[watcher],
-            say=_say,
+            **_training(args, watcher),
         )
     _print_result(result)
     return 0
+
+
+def _training(args: argparse.Namespace, watcher: Any) -> dict[str, Any]:
+    """Arguments that `run` and `resume` share."""
+    return {
+        "data_root": args.data_root,
+        "imports": args.imports,
+        "checkpoint_every": args.checkpoint_every,
+        "watchers": [watcher],
+        "say": _say,
+    }
 
 
 def _evaluate(args: argparse.Namespace) -> int:

@@ -72,17 +72,7 @@ def run(
     if folder.path.exists():
         _refuse_other_data(folder, folder.run(), data)
         return _already_there(folder, say)
-    about = {
-        "recipe": name,
-        "seed": prepared.recipe["seed"],
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": device,
-        "data_root": None if data_root is None else str(Path(data_root).resolve()),
-        "folder": os.getcwd(),  # relative paths in the recipe start here
-        "data": data,
-        "versions": versions(),
-    }
+    about = _about(name, prepared.recipe["seed"], data, device, data_root)
     folder.create(prepared.recipe.yaml(), about)
     say(f"run {folder.path}")
     fit = prepared.fit([Saver(folder, checkpoint_every), *watchers])
@@ -175,6 +165,23 @@ def evaluate_run(
 ) -> dict[str, dict[str, float]]:
     """Exact metrics of a checkpoint, computed anew, by split. Arguments as in :func:`load`."""
     return _evaluate(_load(RunFolder(Path(folder)), checkpoint, data_root, device, imports))
+
+
+def _about(
+    recipe: str, seed: int, data: Mapping[str, Any], device: str, data_root: str | Path | None
+) -> dict[str, Any]:
+    """What is written before training starts."""
+    return {
+        "recipe": recipe,
+        "seed": seed,
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": device,
+        "data_root": None if data_root is None else str(Path(data_root).resolve()),
+        "folder": os.getcwd(),  # relative paths in the recipe start here
+        "data": data,
+        "versions": versions(),
+    }
 
 
 def _read(recipe: str | Path | Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
