@@ -66,6 +66,13 @@ QUADRATURE = {
     "moons": lambda: grid(-2, 3, 0.04),
     "checkerboard": lambda: grid(-5, 5, 0.5),
     "eight_gaussians": lambda: grid(-6.5, 6.5, 0.1),
+    "gaussian": lambda: grid(-9, 9, 0.2),
+    "sine": lambda: strips(*panels(-2, 2, 20), lambda x: np.sin(3 * x), lambda x: np.full_like(x, 0.25)),
+    "trimodal": lambda: grid(-9, 10, 0.15),
+    "trimodal2": lambda: grid(-9, 10, 0.15),
+    "smile": lambda: grid(-8, 8, 0.15),
+    "two_spirals": lambda: grid(-4.05, 4.05, 0.09),
+    "rings": lambda: grid(-4, 4, 0.04),
 }
 
 
@@ -86,6 +93,10 @@ def test_density_integrates_to_one_and_has_the_known_entropy(name):
         assert entropy == pytest.approx(GOLDEN[f"entropy_{name}"].item(), abs=1e-8)
     if name == "checkerboard":
         assert entropy == pytest.approx(math.log(32))
+    if name == "gaussian":
+        assert entropy == pytest.approx(math.log(2 * math.pi) + 1, abs=1e-9)
+    if name == "sine":
+        assert entropy == pytest.approx(math.log(4 * 0.25) + 0.5 * math.log(2 * math.pi * math.e), abs=1e-9)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -131,6 +142,46 @@ def test_density_is_zero_off_the_support():
     outside = torch.tensor([[4.5, 0.0], [-4.1, 1.0]])
     assert (LAWS["cosine"].log_density(outside) == -math.inf).all()
     assert (LAWS["checkerboard"].log_density(torch.tensor([[1.0, -1.0], [5.0, 1.0]])) == -math.inf).all()
+
+
+def test_toys_have_their_published_moments():
+    """Means and spreads of 40,000 rows against the definitions; five standard errors are below the tolerances."""
+    rows = {name: LAWS[name].sample(RandomState(3), 40_000) for name in ("rings", "trimodal", "smile", "two_spirals")}
+    radii = np.linalg.norm(rows["rings"], axis=1)
+    counts = [np.mean(np.abs(radii - r) < 0.37) for r in (0.75, 1.5, 2.25, 3.0)]
+    np.testing.assert_allclose(counts, 0.25, atol=0.012)
+    np.testing.assert_allclose(rows["trimodal"].mean(0), [10 / 3, 0], atol=0.12)
+    upper = rows["trimodal"][rows["trimodal"][:, 1] > 3.5]
+    np.testing.assert_allclose(upper.std(0), 0.5, atol=0.03)
+    assert np.mean(rows["smile"][:, 1] > 1.5) == pytest.approx(0.5, abs=0.015)
+    # |c(t)|^2, its product with the box's mean (E c0 = 4 / 9 pi, E c1 = 2 / 3 - 8 / 27 pi^2), box, noise
+    mean = 4 / (9 * math.pi) + 2 / 3 - 8 / (27 * math.pi**2)
+    expected = math.pi**2 / 2 + mean / 6 + 1 / 54 + 0.02
+    assert np.mean(np.square(rows["two_spirals"]).sum(1)) == pytest.approx(expected, abs=0.08)
+    np.testing.assert_allclose(rows["two_spirals"].mean(0), 0, atol=0.06)
+
+
+def test_two_spirals_is_the_brute_force_mixture():
+    """Against the mean of 400,000 normals about random points of curve and box, to 5 standard errors."""
+    rng = RandomState(0)
+    t = 3 * np.pi * np.sqrt(rng.uniform(0, 1, 400_000))
+    u = rng.uniform(0, 1, (400_000, 2))
+    centres = (t[:, None] * np.stack([-np.cos(t), np.sin(t)], 1) + 0.5 * u) / 3
+    for x in LAWS["two_spirals"].sample(RandomState(1), 20):
+        squares = [np.square((sign * x - centres) / 0.1).sum(1) for sign in (1, -1)]
+        kernel = 0.5 * (np.exp(-0.5 * squares[0]) + np.exp(-0.5 * squares[1])) / (2 * np.pi * 0.01)
+        error = kernel.std() / math.sqrt(len(kernel))
+        density = LAWS["two_spirals"].log_density(torch.from_numpy(x)).exp().item()
+        assert abs(density - kernel.mean()) <= 5 * error
+
+
+def test_two_spirals_has_tails():
+    """Far away log p falls as a normal's: finite, with a gradient that points back."""
+    x = torch.tensor([[30.0, 0.0], [0.0, -50.0]], dtype=torch.float64, requires_grad=True)
+    log_density = LAWS["two_spirals"].log_density(x)
+    assert torch.isfinite(log_density).all()
+    (gradient,) = torch.autograd.grad(log_density.sum(), x)
+    assert gradient[0, 0] < 0 < gradient[1, 1]
 
 
 def test_density_has_gradients():

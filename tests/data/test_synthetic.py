@@ -108,7 +108,7 @@ def test_published_bins_lie_between_the_extremes_of_all_rows():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "rings"}, "did you mean 'ring'"),
+        ({"name": "rinks"}, "did you mean 'ring"),
         ({"name": "circle"}, "unknown planar law 'circle'"),
         ({"train": 9}, "at least 10"),
         ({"bins": 1}, "at least 2"),

@@ -1,33 +1,47 @@
 """Data sets: declared rules, checked files, splits and standardisation that travel with the results.
 
-- generated: :class:`Synthetic2D`, nine planar laws with their true densities
-- with scikit-learn: :class:`Digits`, :class:`Wine`, :class:`BreastCancer`, real and on every machine
-- from files: :class:`DEBD` (binary), :class:`IdxImages` (MNIST, Fashion-MNIST), :class:`Table` (your own)
+- generated: :class:`Synthetic2D`, sixteen planar laws with their true densities; :class:`GaussianNoise`
+- with scikit-learn: :class:`Digits`, :class:`PermutedDigits`, :class:`Wine`, :class:`BreastCancer`, real and on every
+  machine
+- from files: :class:`DEBD` (binary), :class:`IdxImages` (MNIST, Fashion-MNIST), :class:`CIFAR10`,
+  :class:`DownsampledImageNet`, :class:`Table` (your own)
+- changes of training images: :class:`RandomCrop`, :class:`FlipAndTranslate`
 
 Files are looked for in the folder given, in ``LOGPROB_DATA`` and in the cache folder; none is downloaded.
 """
 
+from logprob.data.augmentation import Augmentation, FlipAndTranslate, RandomCrop
 from logprob.data.base import Dataset, DataSource
-from logprob.data.bundled import BreastCancer, Digits, Wine
+from logprob.data.bundled import BreastCancer, Digits, PermutedDigits, Wine
+from logprob.data.cifar import CIFAR10
 from logprob.data.debd import DEBD
 from logprob.data.files import CorruptDataError, MissingDataError, cache_dir, search_roots
 from logprob.data.idx import read_idx
+from logprob.data.imagenet import DownsampledImageNet
 from logprob.data.images import IdxImages
-from logprob.data.planar import PlanarLaw
+from logprob.data.noise import GaussianNoise
+from logprob.data.planar_law import PlanarLaw
 from logprob.data.splits import content_sha256
 from logprob.data.synthetic import Synthetic2D
 from logprob.data.tables import Table
 
 __all__ = [
+    "CIFAR10",
     "DEBD",
+    "Augmentation",
     "BreastCancer",
     "CorruptDataError",
     "DataSource",
     "Dataset",
     "Digits",
+    "DownsampledImageNet",
+    "FlipAndTranslate",
+    "GaussianNoise",
     "IdxImages",
     "MissingDataError",
+    "PermutedDigits",
     "PlanarLaw",
+    "RandomCrop",
     "Synthetic2D",
     "Table",
     "Wine",

@@ -105,6 +105,45 @@ class Digits(_Bundled):
 
 
 @dataclass(frozen=True)
+class PermutedDigits(DataSource):
+    """The digits of :class:`Digits` with a fixed split: 1,400 to train on, 397 to test.
+
+    Rows are permuted by ``torch.randperm(1797)`` of a torch generator with seed 0; the first 1,400 are train, the rest
+    test. The protocol has no validation rows. ``valid`` repeats the first 397 *training* rows, so that nothing is
+    chosen by test rows; what it reports is no estimate of the test value.
+
+    Example:
+        >>> data = PermutedDigits().load()
+        >>> data.train.x.shape, data.test.x.shape, data.categories, data.image_shape
+        (torch.Size([1400, 64]), torch.Size([397, 64]), 17, (1, 8, 8))
+    """
+
+    def load(self, root: str | Path | None = None) -> Dataset:
+        """Permute and split the rows; ``root`` is not used.
+
+        Raises:
+            ImportError: if scikit-learn is not installed.
+        """
+        rows, labels, source = _load("load_digits")
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).numpy()
+        train, test = order[:1400], order[1400:]
+        index = Splits(train, train[: len(test)], test)
+        codes = index.of(rows.astype(np.int64))
+        split = {
+            "rule": "torch.randperm: train, test",
+            "seed": 0,
+            "valid": "repeats the first training rows, as the protocol has no validation rows",
+        }
+        return Dataset(
+            "permuted-digits",
+            *batches(codes, index.of(labels)),
+            categories=17,
+            image_shape=(1, 8, 8),
+            provenance=provenance("permuted-digits/1", codes, split, files=[source]),
+        )
+
+
+@dataclass(frozen=True)
 class Wine(_Measurements):
     """Thirteen chemical measurements of 178 wines; ``target`` is one of three cultivars.
 

@@ -13,6 +13,7 @@ from logprob.data.base import Dataset, DataSource
 from logprob.data.files import CorruptDataError, FoundFiles, Origin, array_sha256, find_files, read_bytes
 from logprob.data.names import check_name
 from logprob.data.splits import Splits, batches, provenance
+from logprob.data.stand_ins import generated_codes
 
 RULE = "debd/1"
 SPLITS = ("train", "valid", "test")
@@ -177,6 +178,13 @@ class DEBD(DataSource):
                 content_checked=self.name in _KNOWN,
             ),
         )
+
+    def stand_in(self, rows: int = 200, root: str | Path | None = None) -> Dataset:
+        """Generated rows, if the set is in the module's table; else the first rows of the files."""
+        known = _KNOWN.get(self.name)
+        if known is None:
+            return super().stand_in(rows, root)
+        return generated_codes(self.name, rows, known.variables, categories=2)
 
     def _origin(self) -> Origin:
         known = _KNOWN.get(self.name)

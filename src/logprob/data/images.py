@@ -13,6 +13,7 @@ from logprob.data.files import FoundFiles, Origin, array_sha256, find_files
 from logprob.data.idx import read_idx
 from logprob.data.names import check_name
 from logprob.data.splits import Splits, batches, provenance, split_size
+from logprob.data.stand_ins import generated_codes
 
 RULE = "idx-images/1"
 FILES = (
@@ -128,6 +129,10 @@ class IdxImages(DataSource):
                 checked_arrays=[name for name, sha in zip(found.names, known.arrays, strict=True) if sha],
             ),
         )
+
+    def stand_in(self, rows: int = 200, root: str | Path | None = None) -> Dataset:
+        """Generated images of the right shape; no file is needed."""
+        return generated_codes(self.name, rows, 784, categories=256, image_shape=(1, 28, 28), labels=10)
 
 
 def _read_checked(found: FoundFiles, hashes: tuple[str | None, ...]) -> list[NDArray[np.uint8]]:

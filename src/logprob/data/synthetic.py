@@ -15,7 +15,8 @@ from torch import Tensor
 
 from logprob.data.base import Dataset, DataSource
 from logprob.data.names import check_name
-from logprob.data.planar import LAWS, Points
+from logprob.data.planar import LAWS
+from logprob.data.planar_law import Points
 from logprob.data.splits import Splits, batches, provenance, seeded_split, standardisation
 from logprob.transforms import Affine
 
@@ -33,7 +34,8 @@ class Synthetic2D(DataSource):
     ``log p(source units) + sum_d log std_d``.
 
     Args:
-        name: ring, mring, banana, funnel, cosine, spiral, moons, checkerboard or eight_gaussians.
+        name: ring, mring, banana, funnel, cosine, spiral, moons, checkerboard, eight_gaussians, gaussian, sine,
+            trimodal, trimodal2, smile, two_spirals or rings.
         train: training rows, at least 10.
         seed: of the rows and of the split.
         standardize: whether ``x`` is standardised; ``Dataset.transform`` leads back.

@@ -26,6 +26,7 @@ from logprob.data.splits import (
     standardisation,
     tail_split,
 )
+from logprob.data.stand_ins import generated_values
 
 RULE = "table/1"
 CACHE_FROM_BYTES = 16 * 2**20  # below, parsing takes less than about a second
@@ -132,6 +133,12 @@ class Table(DataSource):
                 duplicates=duplicates(*kept),
             ),
         )
+
+    def stand_in(self, rows: int = 200, root: str | Path | None = None) -> Dataset:
+        """Generated values, if ``columns`` tells how many variables there are; else the first rows of the file."""
+        if self.columns is None:
+            return super().stand_in(rows, root)
+        return generated_values(self.label, rows, len(self.columns))
 
     def _find(self, root: str | Path | None) -> FoundFiles:
         files = [self.path] + [part for part in (self.valid, self.test) if isinstance(part, (str, Path))]
