@@ -12,12 +12,14 @@ import pytest
 import logprob
 
 SOURCE = Path(logprob.__file__).parent
-ROOMS = {"circuits"}
+ROOMS = {"circuits", "flows"}
 BELOW = {
     "batch": set(),
     "distributions": set(),
     "transforms": set(),
+    "nn": set(),
     "circuits": {"distributions", "transforms"},
+    "flows": {"batch", "distributions", "transforms", "nn"},
     "objectives": {"batch", "distributions", "transforms"} | ROOMS,
     "data": {"batch", "distributions", "transforms"},  # no room: data know of no model
     "metrics": {"batch", "distributions", "transforms"},

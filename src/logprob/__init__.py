@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from logprob import circuits, data, distributions, experiments, metrics, objectives, testing, transforms
+    from logprob import (
+        circuits,
+        data,
+        distributions,
+        experiments,
+        flows,
+        metrics,
+        nn,
+        objectives,
+        testing,
+        transforms,
+    )
 
 __all__ = [
     "__version__",
@@ -20,7 +31,9 @@ __all__ = [
     "data",
     "distributions",
     "experiments",
+    "flows",
     "metrics",
+    "nn",
     "objectives",
     "testing",
     "transforms",

@@ -2,6 +2,17 @@
 
 from logprob.batch import Batch
 from logprob.objectives.base import Loss, Objective
+from logprob.objectives.bound import NegativeLikelihoodBound
+from logprob.objectives.geco import GECO
 from logprob.objectives.likelihood import NegativeLogLikelihood
+from logprob.objectives.self_normalizing import SelfNormalizingLikelihood
 
-__all__ = ["Batch", "Loss", "NegativeLogLikelihood", "Objective"]
+__all__ = [
+    "GECO",
+    "Batch",
+    "Loss",
+    "NegativeLikelihoodBound",
+    "NegativeLogLikelihood",
+    "Objective",
+    "SelfNormalizingLikelihood",
+]

@@ -1,0 +1,70 @@
+"""Increasing functions of one variable whose parameters a network gives: the elements of coupling flows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from logprob.flows.spline import packed_spline
+
+
+class ElementMap(Protocol):
+    """An increasing function with ``outputs`` parameters; parameters of zero make the identity."""
+
+    @property
+    def outputs(self) -> int:
+        """Number of parameters of one element."""
+
+    def __call__(self, x: Tensor, parameters: Tensor, inverse: bool = False) -> tuple[Tensor, Tensor]:
+        """Values and log-derivatives of elements ``(B, D)`` under parameters ``(B, outputs, D)``."""
+
+
+@dataclass(frozen=True)
+class AffineMap:
+    """``z = x exp(s) + t`` with the bounded log-scale ``s = 2 tanh(h / 2)`` of a parameter h.
+
+    References:
+        Dinh, Sohl-Dickstein and Bengio, "Density Estimation using Real NVP", ICLR 2017.
+    """
+
+    outputs = 2
+
+    def __call__(self, x: Tensor, parameters: Tensor, inverse: bool = False) -> tuple[Tensor, Tensor]:
+        """Values and log-derivatives, elementwise."""
+        raw, shift = parameters.unbind(1)
+        log_scale = 2 * torch.tanh(raw / 2)
+        if inverse:
+            return (x - shift) * torch.exp(-log_scale), -log_scale
+        return torch.addcmul(shift, x, log_scale.exp()), log_scale
+
+
+@dataclass(frozen=True)
+class SplineMap:
+    """A rational-quadratic spline on ``[-bound, bound]``, the identity outside.
+
+    Args:
+        bins: number of bins K; an element takes ``3 K - 1`` parameters.
+        bound: half the length of the interval.
+
+    Raises:
+        ValueError: if ``bins`` is not in 1 ... 999 or ``bound`` not positive.
+    """
+
+    bins: int = 8
+    bound: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.bins < 1000 or not self.bound > 0:
+            raise ValueError(f"expected 1 <= bins < 1000 and bound > 0, got {self.bins} and {self.bound}")
+
+    @property
+    def outputs(self) -> int:
+        """``3 K - 1``."""
+        return 3 * self.bins - 1
+
+    def __call__(self, x: Tensor, parameters: Tensor, inverse: bool = False) -> tuple[Tensor, Tensor]:
+        """Values and log-derivatives, elementwise."""
+        return packed_spline(x, parameters.transpose(0, 1), self.bound, inverse)

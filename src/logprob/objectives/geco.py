@@ -1,0 +1,111 @@
+"""GECO: weights of reconstruction penalties that steer each energy to a target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from logprob.flows import Energy
+
+
+class GECO(nn.Module):
+    """One weight ``lambda_l`` a layer, moved so that its energy per dimension comes to ``target``.
+
+    After each step, with ``E_l`` the energy and ``kappa_l = target * D_l``::
+
+        ema    <- decay * ema + (1 - decay) * E_l                            (at first: E_l)
+        lambda <- clip(lambda * exp(rate * (ema - kappa_l) / kappa_l), bounds)
+
+    The constraint is an inequality: E_l equals kappa_l only where lambda_l stays inside its bounds. A target
+    far below what the layer reaches by itself makes lambda oscillate; ``violation`` softens that.
+
+    Args:
+        target: ``kappa`` per dimension; not used by ``rule="paper"``.
+        rate: step size of ``log lambda``.
+        decay: of the moving average.
+        initial: first lambda.
+        bounds: smallest and largest lambda.
+        violation: largest absolute value of ``(ema - kappa) / kappa`` that counts; None for no limit.
+        rule: ``"target"`` as above; ``"paper"``: ``lambda <- lambda * exp(rate * ema)`` without target and
+            bounds, so that lambda only ever grows.
+
+    Attributes:
+        log_weights: ``log lambda`` of each layer; empty before the first step.
+        ema: moving averages of the energies; empty before the first step.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Sources: Rezende and Viola, "Taming VAEs", 2018; its use without a target: Keller et al., ICML 2021.
+
+    Example:
+        >>> import torch
+        >>> from logprob.flows import Energy
+        >>> geco = GECO(target=0.1, rate=0.5)
+        >>> geco([Energy(torch.tensor(0.4), 2)])
+        tensor([1.])
+        >>> geco([Energy(torch.tensor(0.4), 2)])
+        tensor([1.6487])
+    """
+
+    log_weights: Tensor
+    ema: Tensor
+
+    def __init__(
+        self,
+        target: float = 3e-3,
+        rate: float = 1e-2,
+        decay: float = 0.9,
+        initial: float = 1.0,
+        bounds: tuple[float, float] = (1e-4, 1e4),
+        violation: float | None = None,
+        rule: Literal["target", "paper"] = "target",
+    ) -> None:
+        super().__init__()
+        _check_positive(target=target, rate=rate, initial=initial, lowest=bounds[0], violation=violation)
+        if not 0 <= decay < 1 or not bounds[0] <= initial <= bounds[1]:
+            raise ValueError(f"expected 0 <= decay < 1 and initial within bounds, got {decay}, {initial}, {bounds}")
+        self.target, self.rate, self.decay, self.initial = target, rate, decay, initial
+        self.bounds, self.violation, self.rule = tuple(bounds), violation, rule
+        self.register_buffer("log_weights", torch.empty(0))
+        self.register_buffer("ema", torch.empty(0))
+
+    def forward(self, energies: Sequence[Energy]) -> Tensor:
+        """The weights for this step, one a layer; then move them for the next one."""
+        values = torch.stack([energy.value.detach() for energy in energies])
+        if not self.log_weights.numel():
+            self.log_weights = torch.full_like(values, math.log(self.initial))
+            self.ema = values.clone()
+        elif len(values) != len(self.log_weights):
+            raise ValueError(f"expected the energies of {len(self.log_weights)} layers, got {len(values)}")
+        else:
+            self.ema = self.decay * self.ema + (1 - self.decay) * values
+        weights = self.log_weights.exp()
+        self.log_weights = self._moved(values.new_tensor([energy.dimensions for energy in energies]))
+        return weights
+
+    def _moved(self, dimensions: Tensor) -> Tensor:
+        if self.rule == "paper":
+            return self.log_weights + self.rate * self.ema
+        violation = self.ema / (self.target * dimensions) - 1
+        if self.violation is not None:
+            violation = violation.clamp(-self.violation, self.violation)
+        lowest, highest = (math.log(bound) for bound in self.bounds)
+        return (self.log_weights + self.rate * violation).clamp(lowest, highest)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        # The number of layers is known to the state only.
+        for name in ("log_weights", "ema"):
+            if prefix + name in state_dict:
+                setattr(self, name, torch.empty_like(state_dict[prefix + name], device=self.ema.device))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _check_positive(**numbers: float | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and not number > 0:
+            raise ValueError(f"{name} must be positive, got {number}")
