@@ -44,6 +44,8 @@ bench:
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
 	$(PEERS)/bin/python benchmarks/circuits.py
+	$(PEERS)/bin/python benchmarks/flows.py
+	$(PEERS)/bin/python benchmarks/splines.py
 
 clean:
 	rm -rf $(VENV) $(PEERS) docs/_build .pytest_cache .mypy_cache .ruff_cache

@@ -15,10 +15,10 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
+from timing import processor
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -235,14 +235,6 @@ def ratio(ours: list[float], theirs: list[float]) -> str:
     """Ratio of medians, and the range of the ratios of the single alternations."""
     single = [a / b for a, b in zip(ours, theirs, strict=True)]
     return f"{statistics.median(ours) / statistics.median(theirs):.2f} ({min(single):.2f} to {max(single):.2f})"
-
-
-def processor() -> str:
-    """Name of the CPU."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def report(times: Mapping[str, Times], peaks: Mapping[str, float]) -> None:
