@@ -84,7 +84,7 @@ def test_run_evaluate_resume(recipe: dict[str, Any], write: Write, capsys: pytes
         (["npc2/mring", "--optimizer", "os.system"], ["'os.system' is an unknown class"]),
         (["npc2/mring", "--model.units"], ["--model.units needs a value"]),
         (["npc2/mring", "--seed", "x"], ["invalid int value"]),
-        (["npc2/mring", "--data.name", "rings"], ["data: Synthetic2D: ", "'ring'"]),
+        (["npc2/mring", "--data.name", "ringz"], ["data: Synthetic2D: ", "'ring'"]),
         (["npc2/mring", "--model.inputs", "Categorical"], ["model.inputs.categories: required"]),
         (["npc2/mring", "--device", "warp"], ["--device warp"]),
         ([], ["required: recipe"]),
@@ -136,7 +136,7 @@ def test_evaluate_sees_damage(recipe: dict[str, Any], capsys: pytest.CaptureFixt
     assert main(["evaluate", str(done.folder), "--import", "tiny", "--checkpoint", "last"]) == 0
 
 
-@pytest.mark.parametrize("verb", ["list", "show", "run", "resume", "evaluate", "demo"])
+@pytest.mark.parametrize("verb", ["list", "show", "run", "resume", "evaluate", "sample", "demo"])
 def test_help_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([verb, "--help"])

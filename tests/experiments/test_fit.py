@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from experiments.helpers import train
 
 from logprob.experiments import DivergedError, ReduceOnPlateau, run
-from logprob.experiments.fit import Fit
 from logprob.experiments.prepare import prepare
 from logprob.experiments.recipe import check_recipe
 from logprob.experiments.stopping import Monitor, improves
-
-
-class Spy:
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.records: list[dict[str, Any]] = []
-        self.losses: list[float] = []
-        self.norms: list[float] = []
-
-    def on_step(self, fit: Fit, loss: float) -> None:
-        self.losses.append(loss)
-        gradients = [p.grad.flatten() for p in fit.model.parameters() if p.grad is not None]
-        self.norms.append(torch.cat(gradients).norm().item())
-
-    def on_epoch(self, fit: Fit, record: Mapping[str, Any]) -> None:
-        self.records.append(dict(record))
-
-    def on_save(self, fit: Fit) -> None:
-        pass
-
-
-def train(recipe: dict[str, Any], *overrides: tuple[str, Any]) -> tuple[Fit, Spy]:
-    spy = Spy()
-    fit = prepare(check_recipe("tiny", recipe, overrides, ["tiny"])).fit([spy])
-    fit.run()
-    return fit, spy
 
 
 def test_epochs_and_steps(recipe: dict[str, Any]) -> None:

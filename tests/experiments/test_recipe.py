@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from logprob.experiments import RecipeError
 from logprob.experiments.prepare import load_data, prepare
-from logprob.experiments.recipe import CheckedRecipe, check_recipe, find_recipe, recipe_names
+from logprob.experiments.recipe import CheckedRecipe, check_recipe, find_recipe, read_recipe, recipe_names
 
 TINY = ("tiny",)
 
@@ -189,33 +188,27 @@ def test_an_unknown_recipe_gets_the_nearest_names() -> None:
         find_recipe("nowhere.yaml")
 
 
-SMALL: dict[str, list[tuple[str, Any]]] = {
-    "debd": [("data", {"class_path": "TinyCodes", "init_args": {"variables": 16}})],
-    "mnist": [
-        (
-            "data",
-            {"class_path": "TinyCodes", "init_args": {"variables": 64, "categories": 256, "image": True}},
-        )
-    ],
-}
+def test_what_was_published_otherwise(recipe: dict[str, Any]) -> None:
+    recipe["published"] = {"phases.0.optimizer.lr": 0.5, "model.noise": 0.25}
+
+    def plain(published: bool, *overrides: tuple[str, Any]) -> dict[str, Any]:
+        return check_recipe("tiny", recipe, overrides, TINY, published).plain()
+
+    assert plain(False)["model"]["init_args"]["noise"] == 0.1
+    assert plain(True)["model"]["init_args"]["noise"] == 0.25
+    assert plain(True)["phases"][0]["optimizer"]["init_args"]["lr"] == 0.5
+    assert plain(True, ("model.noise", 2))["model"]["init_args"]["noise"] == 2.0
+    assert "published" not in plain(True)
+    recipe["published"]["model.noize"] = 1
+    with pytest.raises(RecipeError, match=r"model\.noize: unknown key"):
+        plain(True)
+    for nothing in ({}, [1]):
+        recipe["published"] = nothing
+        with pytest.raises(RecipeError, match="published"):
+            plain(True)
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_runs_two_steps(name: str, tmp_path: Path) -> None:
-    """At reduced size; where the data may not be on the machine, rows of the same type and range stand in."""
-    from logprob.experiments import run
-
-    overrides: list[tuple[str, Any]] = [
-        ("model.units", 2),
-        ("epochs", None),
-        ("steps", 2),
-        ("batch_size", 16),
-    ]
-    small = SMALL.get(name.rpartition("/")[2], [])
-    if name.startswith("npc2/") and not small and name != "npc2/digits":
-        small = [("data.train", 200)]
-    result = run(name, overrides + small, out=tmp_path, imports=TINY)
-    assert result.status == "finished"
-    assert result.summary["steps"] == 2
-    assert result.metrics["test"]["log_likelihood"] < 0
-    assert (result.folder / "figures" / "learning_curves.png").stat().st_size > 0
+def test_published_changes_are_of_keys_that_exist(name: str) -> None:
+    values = read_recipe(find_recipe(name))
+    check_recipe(name, values, published=bool(values.get("published")))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,15 +13,12 @@ from typing import Any
 
 import pytest
 import torch
+from experiments.helpers import TINY, assert_identical, cut
 
 from logprob.experiments import RecipeError, Result, RunError, load, resume, run
-from logprob.experiments.checkpoint import load_checkpoint
 from logprob.experiments.cli import main
 from logprob.experiments.files import locked
-from logprob.experiments.fit import load_optimizer
-from logprob.experiments.packing import pack
-
-TINY = ["tiny"]
+from logprob.experiments.optimization import load_optimizer
 
 
 @pytest.fixture(autouse=True)
@@ -44,25 +40,6 @@ def long(recipe: dict[str, Any]) -> dict[str, Any]:
     return recipe
 
 
-def assert_identical(a: Path, b: Path) -> None:
-    """Everything but the clock: weights, optimizer, generators, metrics of every epoch, final metrics."""
-    for name in ("best", "last"):
-        one, two = (load_checkpoint(folder / "checkpoints", name) for folder in (a, b))
-        for state in (one, two):
-            state.get("progress", {}).pop("seconds", None)
-            state.get("progress", {}).pop("metrics_size", None)  # the clock's digits are in the file
-        (values, tensors), (other_values, other_tensors) = pack(one), pack(two)
-        assert values == other_values
-        assert all(torch.equal(tensors[key], other_tensors[key]) for key in tensors)
-    lines = [[json.loads(line) for line in (f / "metrics.jsonl").read_text().splitlines()] for f in (a, b)]
-    for line in lines[0] + lines[1]:
-        del line["seconds"]
-    assert lines[0] == lines[1]
-    results = [json.loads((folder / "result.json").read_text()) for folder in (a, b)]
-    for key in ("metrics", "best", "epochs", "steps", "parameters", "phases_ended_by", "seed", "status"):
-        assert results[0][key] == results[1][key]
-
-
 def test_kill_9_and_resume(long: dict[str, Any], write: Callable[[dict[str, Any]], str], tmp_path: Path) -> None:
     """A real process, killed in the middle of its first phase."""
     whole = run(long, out=tmp_path / "whole", imports=TINY)
@@ -81,30 +58,6 @@ def test_kill_9_and_resume(long: dict[str, Any], write: Callable[[dict[str, Any]
     assert not (folder / "result.json").exists()
     assert main(["resume", str(folder), "--import", "tiny"]) == 0
     assert_identical(whole.folder, folder)
-
-
-class Cut:
-    """Ends the process's work, without a word, after some epochs."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-
-    def on_step(self, fit: Any, loss: float) -> None:
-        pass
-
-    def on_epoch(self, fit: Any, record: Any) -> None:
-        if fit.progress.epochs == self.epochs:
-            raise SystemExit
-
-    def on_save(self, fit: Any) -> None:
-        pass
-
-
-def cut(recipe: dict[str, Any], out: Path, epochs: int, every: float) -> Path:
-    with pytest.raises(SystemExit):
-        run(recipe, out=out, imports=TINY, watchers=[Cut(epochs)], checkpoint_every=every)
-    (folder,) = out.iterdir()
-    return folder
 
 
 @pytest.mark.parametrize(("epochs", "every"), [(1, 1e9), (7, 1e9), (7, 0), (12, 0), (13, 1e9), (24, 0)])

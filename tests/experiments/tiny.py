@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from logprob.batch import Batch
 from logprob.data import Dataset, DataSource
-from logprob.distributions import DistributionModule
+from logprob.distributions import DistributionModule, UnnormalizedDistribution
 from logprob.objectives import Loss, NegativeLogLikelihood
 
 
@@ -93,6 +94,102 @@ class Explodes(nn.Module):
         self.calls += 1
         loss = NegativeLogLikelihood()(model, batch)
         return Loss(loss.value * torch.nan, {}) if self.calls == self.at else loss
+
+
+class Remembers(nn.Module):
+    """Maximum likelihood with all kinds of state: a buffer made at the first call, a parameter, a count, a tuple."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("average", torch.empty(0))
+        self.average: Tensor
+        self.scale = nn.Parameter(torch.rand(()))
+        self.calls, self.epochs = 0, 0
+
+    def forward(self, model: DistributionModule, batch: Batch) -> Loss:
+        loss = NegativeLogLikelihood()(model, batch).value
+        self.calls += 1
+        seen = loss.detach()[None]
+        self.average = seen if not self.average.numel() else 0.9 * self.average + 0.1 * seen
+        weight = 1 + 0.1 * torch.tanh(self.average[0]) + 0.01 * self.scale.detach() + 0.001 * (self.calls % 5)
+        return Loss(loss * weight, {"weight": weight})
+
+    def finish_epoch(self, model: DistributionModule) -> None:
+        self.epochs += 1
+        with torch.no_grad():
+            model.get_buffer("shift").add_(0.01 * self.epochs)
+
+    def get_extra_state(self) -> dict[str, object]:
+        return {"calls": torch.tensor(self.calls), "epochs": (self.epochs,)}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.calls, (self.epochs,) = int(state["calls"]), state["epochs"]
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        self.average = torch.empty_like(state[f"{prefix}average"])
+        super()._load_from_state_dict(state, prefix, *rest)
+
+
+class BreaksGradient(nn.Module):
+    """Maximum likelihood whose gradient, but not its loss, is NaN at one update."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at, self.calls = at, 0
+
+    def forward(self, model: DistributionModule, batch: Batch) -> Loss:
+        self.calls += 1
+        loss = NegativeLogLikelihood()(model, batch).value
+        zero = (loss - loss.detach()).abs().sqrt()  # of infinite slope
+        return Loss(loss + zero if self.calls == self.at else loss, {})
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """Noise on the rows of images of a known shape."""
+
+    image_shape: tuple[int, int, int] | None = None
+    size: float = 0.1
+
+    def __call__(self, batch: Batch, /) -> Batch:
+        return batch._replace(x=batch.x + self.size * torch.randn_like(batch.x))
+
+
+class TinyPixels(DistributionModule):
+    """Independent pixels; `bound` hides their exact log-probability."""
+
+    def __init__(self, variables: int, categories: int, bound: Literal["exact", "bound", "none"] = "exact") -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.randn(variables, categories))
+        self.bound = bound
+
+    def forward(self, context: Tensor | None = None) -> torch.distributions.Distribution:
+        exact = torch.distributions.Independent(torch.distributions.Categorical(logits=self.logits), 1)
+        return exact if self.bound == "exact" else _Hidden(exact, self.bound == "bound")
+
+
+class _Hidden(UnnormalizedDistribution):
+    def __init__(self, exact: torch.distributions.Distribution, bounded: bool) -> None:
+        super().__init__(exact.batch_shape, exact.event_shape, validate_args=False)
+        self.exact = exact
+        if bounded:
+            self.log_prob_bound = exact.log_prob
+
+
+@dataclass(frozen=True)
+class PixelMetric:
+    """The log-likelihood of pixels, hidden or not."""
+
+    def __call__(self, model: DistributionModule, batch: Batch) -> dict[str, float]:
+        return {"log_likelihood": -PixelObjective()(model, batch).value.item()}
+
+
+class PixelObjective(nn.Module):
+    """Maximum likelihood of pixels whose distribution hides it."""
+
+    def forward(self, model: DistributionModule, batch: Batch) -> Loss:
+        distribution: Any = model()
+        return Loss(-getattr(distribution, "exact", distribution).log_prob(batch.x).mean(), {})
 
 
 def not_a_class(x: int) -> int:

@@ -54,8 +54,20 @@ def test_stale_inverses_are_found_stale():
 
 def test_the_condition_number_is_that_of_the_matrix():
     flow = dense()
-    (report, _) = monitor(flow, rows(), iterations=300)
+    (report, _) = monitor(flow, rows())
     expected = torch.linalg.cond(flow.layers[0].weight.detach()).item()
+    assert report.condition == pytest.approx(expected)
+
+
+def test_the_condition_number_is_that_of_the_operator_of_a_convolution():
+    flow = ConvolutionalFlow((2, 3, 3), blocks=1, depth=1).double()
+    with torch.no_grad():
+        flow.layers[0].weight += 0.1 * torch.randn(2, 2, 3, 3)
+    flow.synchronize()
+    (report,) = monitor(flow, torch.randn(4, 2, 3, 3, dtype=torch.float64), iterations=300)
+    layer = flow.layers[0]
+    jacobian = torch.func.jacrev(lambda x: layer(x[None])[0][0])(torch.zeros(2, 3, 3, dtype=torch.float64))
+    expected = torch.linalg.cond(jacobian.reshape(18, 18).detach()).item()
     assert report.condition == pytest.approx(expected, rel=1e-3)
 
 

@@ -1,7 +1,8 @@
 """The runner: a recipe in, a folder of results out.
 
 ``run`` trains what a recipe says, ``resume`` goes on with a run that was cut off, ``load`` gives the trained
-model of a run. The names load on first use, so that the command line can print its help without waiting for torch.
+model of a run and ``sample_run`` samples of it. The names load on first use, so that the command line can print
+its help without waiting for torch.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from logprob.experiments.errors import DivergedError, RecipeError, RunError
-    from logprob.experiments.recipe import Phase, Recipe
     from logprob.experiments.results import Result
     from logprob.experiments.runner import evaluate_run, load, resume, run
+    from logprob.experiments.sample import sample_run
     from logprob.experiments.schedulers import ReduceOnPlateau
+    from logprob.experiments.schema import Figures, Phase, Recipe
     from logprob.experiments.stopping import Monitor, Stopping
 
 __all__ = [
     "DivergedError",
+    "Figures",
     "Monitor",
     "Phase",
     "Recipe",
@@ -31,12 +34,14 @@ __all__ = [
     "load",
     "resume",
     "run",
+    "sample_run",
 ]
 
 _FILES = {
     "errors": ("DivergedError", "RecipeError", "RunError"),
-    "recipe": ("Phase", "Recipe"),
+    "schema": ("Figures", "Phase", "Recipe"),
     "results": ("Result",),
+    "sample": ("sample_run",),
     "runner": ("evaluate_run", "load", "resume", "run"),
     "schedulers": ("ReduceOnPlateau",),
     "stopping": ("Monitor", "Stopping"),

@@ -1,10 +1,11 @@
-"""The command line: list, show, run, resume, evaluate, demo."""
+"""The command line: list, show, run, resume, evaluate, sample, demo."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,9 +17,11 @@ _EXAMPLES = {
     "show": "logprob show npc2/mring",
     "run": "logprob run npc2/mring --model.units 16 --seed 3\n"
     "  logprob run my_recipe.yaml --optimizer.lr 1e-2 --epochs 50\n"
-    "  logprob run npc2/debd --data.name plants --data-root ~/data",
+    "  logprob run npc2/debd --data.name plants --data-root ~/data\n"
+    "  logprob run npc2/mnist --smoke",
     "resume": "logprob resume runs/npc2-mring-1a2b3c4d-s0",
     "evaluate": "logprob evaluate runs/npc2-mring-1a2b3c4d-s0",
+    "sample": "logprob sample runs/snf-selfnorm_fc_digits-1a2b3c4d-s0 --count 100",
     "demo": "logprob demo --out runs/demo",
 }
 _OVERRIDES = """
@@ -116,7 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     run = add("run", _run, "train and evaluate what a recipe says", _OVERRIDES)
     run.add_argument("recipe", help="name or path of a recipe")
     run.add_argument("--seed", type=int, help="seed of the run, by default that of the recipe")
-    run.add_argument("--out", default="runs", help="folder of the runs (default: runs)")
+    run.add_argument("--out", help="folder of the runs (default: runs; with --smoke a temporary one)")
+    run.add_argument("--smoke", action="store_true", help="try it out in seconds, on rows that stand in for the data")
+    run.add_argument("--published", action="store_true", help="do what the paper did where the recipe does otherwise")
     run.add_argument("--again", action="store_true", help="run in a new folder even if this run is there already")
     _add_common(run)
     _add_training(run)
@@ -129,6 +134,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run", help="folder of the run")
     evaluate.add_argument("--checkpoint", default="best", help="best, last or previous (default: best)")
     _add_common(evaluate)
+    sample = add("sample", _sample, "draw samples of a run's model into its folder")
+    sample.add_argument("run", help="folder of the run")
+    sample.add_argument("--count", type=int, default=100, help="number of samples (default: 100)")
+    sample.add_argument("--inverse", choices=["exact", "approximate"], default="exact", help="of a flow: which inverse")
+    sample.add_argument("--checkpoint", default="best", help="best, last or previous (default: best)")
+    sample.add_argument("--seed", type=int, default=0, help="seed of the samples (default: 0)")
+    _add_common(sample)
     demo = add("demo", _demo, "train factorised, monotonic and squared circuits of equal size and compare them")
     demo.add_argument("--out", default="runs", help="folder of the runs (default: runs)")
     return parser
@@ -155,12 +167,21 @@ def _add_training(verb: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="time between checkpoints (default: 30)",
     )
+    verb.add_argument(
+        "--logger",
+        dest="loggers",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="csv, tensorboard or wandb: where to log besides metrics.jsonl; can be given several times",
+    )
     verb.add_argument("--quiet", action="store_true", help="show no progress")
 
 
 def _run_options() -> set[str]:
     """Options of `run` that are not the recipe's."""
-    names = ["help", "seed", "out", "again", "data-root", "device", "import", "checkpoint-every", "quiet"]
+    names = ["help", "seed", "out", "smoke", "published", "again", "data-root", "device"]
+    names += ["import", "checkpoint-every", "logger", "quiet"]
     return {f"--{name}" for name in names}
 
 
@@ -186,16 +207,21 @@ def _run(args: argparse.Namespace) -> int:
     from logprob.experiments.runner import run
 
     overrides = args.overrides + ([] if args.seed is None else [("seed", args.seed)])
+    out = args.out or (tempfile.mkdtemp(prefix="logprob-smoke-") if args.smoke else "runs")
     with show_progress(args.quiet) as watcher:
         result = run(
             args.recipe,
             overrides,
-            out=args.out,
+            out=out,
             device=args.device or "cpu",
             again=args.again,
+            smoke=args.smoke,
+            published=args.published,
             **_training(args, watcher),
         )
     _print_result(result)
+    if args.smoke:
+        print("It ran. These numbers mean nothing: two updates a phase, on rows that stand in for the data.")
     return 0
 
 
@@ -220,6 +246,7 @@ def _training(args: argparse.Namespace, watcher: Any) -> dict[str, Any]:
         "data_root": args.data_root,
         "imports": args.imports,
         "checkpoint_every": args.checkpoint_every,
+        "loggers": args.loggers,
         "watchers": [watcher],
         "say": _say,
     }
@@ -232,6 +259,16 @@ def _evaluate(args: argparse.Namespace) -> int:
     where = {"data_root": args.data_root, "device": args.device, "imports": args.imports}
     metrics = evaluate_run(args.run, checkpoint=args.checkpoint, **where)
     print_table(f"{args.run}, checkpoint {args.checkpoint}", metrics_table(metrics))
+    return 0
+
+
+def _sample(args: argparse.Namespace) -> int:
+    from logprob.experiments.sample import sample_run
+
+    where = {"data_root": args.data_root, "device": args.device, "imports": args.imports}
+    files = sample_run(args.run, args.count, inverse=args.inverse, checkpoint=args.checkpoint, seed=args.seed, **where)
+    for path in files:
+        print(path)
     return 0
 
 

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
-import re
 import time
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch import Tensor
 
 from logprob.batch import Batch
 from logprob.distributions import DistributionModule
 from logprob.experiments.errors import DivergedError, RecipeError
 from logprob.experiments.evaluate import evaluate
-from logprob.experiments.recipe import Phase
+from logprob.experiments.objectives import finish_epoch, load_objective, objective_state
+from logprob.experiments.optimization import (
+    clip_gradients,
+    load_optimizer,
+    scaled_rates,
+    select_parameters,
+    step_schedule,
+)
+from logprob.experiments.schema import Phase
 from logprob.experiments.state import (
     Best,
     Progress,
@@ -38,7 +45,7 @@ class Watcher(Protocol):
         """One update has been made."""
 
     def on_epoch(self, fit: Fit, record: Mapping[str, Any]) -> None:
-        """One epoch has been finished and evaluated; ``record`` is its line of ``metrics.jsonl``."""
+        """One epoch is over; ``record`` is its line of ``metrics.jsonl``."""
 
     def on_save(self, fit: Fit) -> None:
         """Training stands at a point from which it can go on: before the first epoch and after each one."""
@@ -48,15 +55,30 @@ class Watcher(Protocol):
 class Fit:
     """Training of one model by a list of phases.
 
+    An objective that is more than a function may have any of these, which are looked for by name:
+
+    - ``state_dict()`` and ``load_state_dict(state)``: its state is kept in checkpoints, and restored by
+      :meth:`load_state`; tensors, plain values and nested dicts and lists of those. Every phase starts with
+      its own objective as it was made;
+    - ``to(device)``: called before training;
+    - ``finish_epoch(model)``: called after the last update of each epoch, before validation and before the
+      checkpoint, so that what it changes in the model is what is evaluated and kept.
+
+    An ``nn.Module`` has the first two.
+
     Args:
         model: the model, on the device of the rows.
         train: rows to fit.
         valid: rows that choose the best state of the model.
         phases: what to do, in order.
-        metrics: evaluated on ``valid`` after every epoch.
+        metrics: evaluated on ``valid`` after every epoch, or where the phase says.
         monitor: the number among them that chooses.
         shuffler: generator of the order of the rows, on the CPU.
         watchers: told of every step and epoch.
+        train_checked: training rows that are evaluated as well.
+
+    Attributes:
+        batch_seconds: time of each update since this object was made, that of its batch included.
     """
 
     model: DistributionModule
@@ -67,16 +89,19 @@ class Fit:
     monitor: Monitor
     shuffler: torch.Generator
     watchers: Sequence[Watcher] = ()
+    train_checked: Batch | None = None
     progress: Progress = field(default_factory=Progress)
     best: Best = field(default_factory=Best)
     optimizer: Any = None
     scheduler: Any = None
+    batch_seconds: array[float] = field(default_factory=lambda: array("d"))
 
     def run(self) -> None:
         """Train to the end, from the beginning or from where :meth:`load_state` put it.
 
         Raises:
-            DivergedError: at the first loss that is not finite, before the update that it would have made.
+            DivergedError: at the first loss, or norm of a gradient that is to be clipped, that is not finite;
+                before the update that it would have made.
         """
         fresh = self.optimizer is None
         while self.progress.phase < len(self.phases):
@@ -108,6 +133,7 @@ class Fit:
             "model": self.model.state_dict(),
             "optimizer": None if self.optimizer is None else self.optimizer.state_dict(),
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "objective": None if self.optimizer is None else objective_state(self.phase.objective),
             "random": random_state(self.shuffler),
         }
 
@@ -120,6 +146,7 @@ class Fit:
             load_optimizer(self.optimizer, state["optimizer"])
             if self.scheduler is not None:
                 self.scheduler.load_state_dict(state["scheduler"])
+            load_objective(self.phase.objective, state.get("objective"))
         set_random_state(state["random"], self.shuffler)
 
     def _start_phase(self) -> None:
@@ -132,8 +159,12 @@ class Fit:
         while ending is None:
             started = time.perf_counter()
             losses = self._run_epoch()
-            values = evaluate(self.model, self.valid, self.metrics)
-            self._record(losses, values, started)
+            finish_epoch(self.phase.objective, self.model)
+            self.progress.epoch += 1
+            self.progress.epochs += 1
+            record = {f"train/{name}": value for name, value in losses.items()}
+            record |= self._evaluate() if self._is_evaluated() else {}
+            self._record(record, started)
             ending = self._ending()
             if ending is not None:
                 self.progress.next_phase(ending)
@@ -142,81 +173,125 @@ class Fit:
 
     def _ending(self) -> str | None:
         """Why the present phase is over, or None."""
+        stopping = self.phase.stopping
+        stale = stopping is not None and self.progress.stale >= stopping.patience and self._is_evaluated()
+        return self._length_reached() or ("stopping" if stale else None)
+
+    def _length_reached(self) -> str | None:
         done, phase = self.progress, self.phase
         if phase.steps is not None and done.step >= phase.steps:
             return "steps"
-        if phase.epochs is not None and done.epoch >= phase.epochs:
-            return "epochs"
-        if phase.stopping is not None and done.stale >= phase.stopping.patience:
-            return "stopping"
-        return None
+        return "epochs" if phase.epochs is not None and done.epoch >= phase.epochs else None
+
+    def _is_evaluated(self) -> bool:
+        """Whether the epoch that is over is one to evaluate."""
+        return self.progress.epoch % self.phase.evaluate_every == 0 or self._length_reached() is not None
 
     def _run_epoch(self) -> dict[str, float]:
         """One pass over the rows; means of the loss and of the objective's metrics over the rows."""
         self.model.train()
         sums: dict[str, float] = {}
         rows = 0
+        started = time.perf_counter()
         for number, batch in enumerate(self._batches()):
             for name, value in self._step(batch, number).items():
                 sums[name] = sums.get(name, 0.0) + value * len(batch.x)
             rows += len(batch.x)
+            now = time.perf_counter()
+            self.batch_seconds.append(now - started)
+            started = now
             if self.progress.step == self.phase.steps:
                 break
         self.model.eval()
         return {name: total / rows for name, total in sums.items()}
 
     def _batches(self) -> Iterator[Batch]:
-        order = torch.randperm(len(self.train.x), generator=self.shuffler).to(self.train.x.device)
-        return (self.train.rows(index) for index in order.split(self.phase.batch_size))
+        rows, size, augmentation = len(self.train.x), self.phase.batch_size, self.phase.augmentation
+        if self.phase.shuffle:
+            order = torch.randperm(rows, generator=self.shuffler).to(self.train.x.device)
+            batches = (self.train.rows(index) for index in order.split(size))
+        else:
+            batches = (self.train.rows(slice(start, start + size)) for start in range(0, rows, size))
+        return batches if augmentation is None else map(augmentation, batches)
 
     def _step(self, batch: Batch, number: int) -> dict[str, float]:
+        """One update; its loss and the objective's metrics, fetched from the device in one go."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.phase.objective(self.model, batch)
-        value = loss.value.item()
-        if not math.isfinite(value):
-            raise DivergedError(self._where(value, number))
-        loss.value.backward()
-        if self.phase.clip_norm is not None:
-            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, self.phase.clip_norm)
-        self.optimizer.step()
+        terms = self._backward(batch)
+        norm = None if self.phase.clip_norm is None else clip_gradients(self.optimizer, self.phase.clip_norm)
+        *numbers, length = fetch([*terms.values(), 0.0 if norm is None else norm])
+        values = dict(zip(terms, numbers, strict=True))
+        for name, value in (("loss", values["loss"]), ("norm of the gradient", length)):
+            if not math.isfinite(value):
+                raise DivergedError(f"the {name} is {value} {self._where(number)}")
+        with scaled_rates(self.optimizer, self._warmup(self.progress.step + 1)):
+            self.optimizer.step()
         self.progress.step += 1
         self.progress.steps += 1
-        self._tell("on_step", value)
-        return {"loss": value} | {name: _number(metric) for name, metric in loss.metrics.items()}
+        self._tell("on_step", values["loss"])
+        return values
 
-    def _where(self, value: float, number: int) -> str:
+    def _backward(self, batch: Batch) -> dict[str, Tensor | float]:
+        """Gradients of the batch, part by part; loss and metrics, not fetched yet."""
+        sums: dict[str, Tensor | float] = {}
+        size = math.ceil(len(batch.x) / self.phase.accumulate)
+        for start in range(0, len(batch.x), size):
+            part = batch.rows(slice(start, start + size)) if size < len(batch.x) else batch
+            share = len(part.x) / len(batch.x)
+            loss = self.phase.objective(self.model, part)
+            (loss.value if share == 1.0 else loss.value * share).backward()
+            for name, value in {"loss": loss.value.detach(), **loss.metrics}.items():
+                weighted = value if share == 1.0 else value * share
+                sums[name] = sums[name] + weighted if name in sums else weighted
+        return sums
+
+    def _warmup(self, step: int) -> float:
+        """Factor of the learning rates at update ``step`` of the phase, counted from 1."""
+        steps = self.phase.warmup_epochs * self.steps_per_epoch
+        return min(1.0, step / steps) if steps else 1.0
+
+    def _where(self, number: int) -> str:
         done = self.progress
         return (
-            f"the loss is {value} in phase {done.phase}, epoch {done.epoch + 1}, batch {number}, "
+            f"in phase {done.phase}, epoch {done.epoch + 1}, batch {number}, "
             f"step {done.step + 1}; try a lower learning rate or clip_norm"
         )
 
-    def _record(self, losses: Mapping[str, float], values: Mapping[str, float], started: float) -> None:
+    def _evaluate(self) -> dict[str, float]:
+        splits = {"valid": self.valid} | ({} if self.train_checked is None else {"train_eval": self.train_checked})
+        return {
+            f"{split}/{name}": value
+            for split, rows in splits.items()
+            for name, value in evaluate(self.model, rows, self.metrics).items()
+        }
+
+    def _record(self, numbers: Mapping[str, float], started: float) -> None:
         done = self.progress
-        done.epoch += 1
-        done.epochs += 1
-        cost = self._cost(values)
-        if improves(cost, self.best.cost):
-            self.best = Best(cost, done.phase, done.epoch, copy_weights(self.model))
-        stopping = self.phase.stopping
-        if improves(cost, done.stop_cost, stopping.threshold if stopping else 0.0):
-            done.stop_cost, done.stale = cost, 0
-        else:
-            done.stale += 1
-        rates = [group["lr"] for group in self.optimizer.param_groups]
+        rate = self.optimizer.param_groups[0]["lr"] * self._warmup(done.step)
+        cost = self._cost(numbers) if self._is_evaluated() else None
+        done.stale += 1
+        if cost is not None:
+            self._compare(cost)
         if self.scheduler is not None:
             step_schedule(self.scheduler, cost)
         done.seconds += time.perf_counter() - started
-        record: dict[str, Any] = {"phase": done.phase, "epoch": done.epoch, "step": done.step}
-        record |= {f"train/{name}": value for name, value in losses.items()}
-        record |= {f"valid/{name}": value for name, value in values.items()}
-        self._tell("on_epoch", record | {"learning_rate": _number(rates[0]), "seconds": done.seconds})
+        record = {"phase": done.phase, "epoch": done.epoch, "step": done.step, **numbers}
+        self._tell("on_epoch", record | {"learning_rate": fetch([rate])[0], "seconds": done.seconds})
 
-    def _cost(self, values: Mapping[str, float]) -> float:
-        if self.monitor.metric not in values:
-            raise RecipeError(f"monitor.metric: no metric gives {self.monitor.metric!r} (given: {', '.join(values)})")
-        return self.monitor.cost(values[self.monitor.metric])
+    def _compare(self, cost: float) -> None:
+        """Take note of an evaluation: is it the best, and has it improved enough to go on?"""
+        done, stopping = self.progress, self.phase.stopping
+        if improves(cost, self.best.cost):
+            self.best = Best(cost, done.phase, done.epoch, copy_weights(self.model))
+        if improves(cost, done.stop_cost, stopping.threshold if stopping else 0.0):
+            done.stop_cost, done.stale = cost, 0
+
+    def _cost(self, numbers: Mapping[str, float]) -> float:
+        key = f"valid/{self.monitor.metric}"
+        if key not in numbers:
+            given = ", ".join(name.partition("/")[2] for name in numbers if name.startswith("valid/"))
+            raise RecipeError(f"monitor.metric: no metric gives {self.monitor.metric!r} (given: {given})")
+        return self.monitor.cost(numbers[key])
 
     def _tell(self, event: str, *details: Any) -> None:
         for watcher in self.watchers:
@@ -224,45 +299,13 @@ class Fit:
             listen(self, *details)
 
 
-def load_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
-    """As ``optimizer.load_state_dict``, which casts some counters to the parameters' type, with those as they were."""
-    optimizer.load_state_dict(state)
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for index, saved in state["state"].items():
-        held = optimizer.state[parameters[int(index)]]
-        for name, value in saved.items():
-            if isinstance(value, Tensor):
-                held[name] = value.to(held[name].device, copy=True)
-
-
-def step_schedule(scheduler: Any, cost: float) -> None:
-    """Move a schedule on by one epoch; those that watch a metric are given ``cost``."""
-    if isinstance(scheduler, ReduceLROnPlateau) or getattr(scheduler, "takes_metric", False):
-        scheduler.step(cost)
+def fetch(values: Sequence[Tensor | float]) -> list[float]:
+    """Numbers from scalars, waiting for the device once however many there are."""
+    tensors = [value.detach() for value in values if isinstance(value, Tensor)]
+    if not tensors:
+        return [float(value) for value in values]
+    if len(tensors) > 1 and tensors[0].device.type != "cpu":
+        numbers = iter(torch.stack([tensor.to(tensors[0]) for tensor in tensors]).tolist())
     else:
-        scheduler.step()
-
-
-def select_parameters(model: nn.Module, pattern: str) -> list[nn.Parameter]:
-    """Let the parameters whose name ``pattern`` finds take gradients, and no others.
-
-    Raises:
-        RecipeError: if there is none, or if ``pattern`` is no regular expression.
-    """
-    try:
-        search = re.compile(pattern).search
-    except re.error as error:
-        raise RecipeError(f"phases.parameters: {pattern!r} is no regular expression: {error}") from None
-    chosen = []
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(search(name) is not None)
-        if parameter.requires_grad:
-            chosen.append(parameter)
-    if not chosen:
-        names = ", ".join(name for name, _ in model.named_parameters())
-        raise RecipeError(f"phases.parameters: {pattern!r} finds none of the parameters {names}")
-    return chosen
-
-
-def _number(value: Tensor | float) -> float:
-    return value.item() if isinstance(value, Tensor) else float(value)
+        numbers = (tensor.item() for tensor in tensors)
+    return [float(next(numbers) if isinstance(value, Tensor) else value) for value in values]

@@ -157,7 +157,15 @@ def _fits(thing: Any, choice: Wanted) -> bool:
     if choice.cls is types.FunctionType:
         return inspect.isfunction(thing)
     made = returned(thing) if inspect.isfunction(thing) else thing
-    return inspect.isclass(made) and not inspect.isabstract(made) and issubclass(made, choice.cls)
+    return inspect.isclass(made) and not inspect.isabstract(made) and _is_a(made, choice.cls)
+
+
+def _is_a(made: type, wanted: type) -> bool:
+    if not getattr(wanted, "_is_protocol", False):
+        return issubclass(made, wanted)
+    # Whether the protocol may be used with issubclass or not; every class is callable, so look for the definition.
+    methods = [name for name in vars(wanted) if name == "__call__" or not name.startswith("_")]
+    return all(any(name in vars(base) for base in made.__mro__) for name in methods)
 
 
 def _offered(thing: Any, choice: Wanted) -> bool:

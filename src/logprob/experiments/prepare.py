@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,15 @@ from logprob.data import CorruptDataError, Dataset, MissingDataError
 from logprob.distributions import DistributionModule
 from logprob.experiments.errors import RecipeError
 from logprob.experiments.evaluate import evaluate
-from logprob.experiments.fit import Fit, Watcher, select_parameters, step_schedule
+from logprob.experiments.fit import Fit, Watcher
 from logprob.experiments.nodes import build
-from logprob.experiments.recipe import CheckedRecipe, Phase
-from logprob.experiments.seeding import default_dtype, seed_everything
+from logprob.experiments.objectives import finish_epoch, objective_state, place_objective
+from logprob.experiments.optimization import select_parameters, step_schedule
+from logprob.experiments.packing import pack
+from logprob.experiments.recipe import CheckedRecipe
+from logprob.experiments.schema import Figures, Phase
+from logprob.experiments.seeding import default_dtype, fixed_draws, seed_everything
+from logprob.experiments.smoke import stand_in
 from logprob.experiments.stopping import Monitor
 from logprob.metrics import Metric
 
@@ -32,12 +38,13 @@ class Prepared:
         recipe: with the values that came from the data.
         dataset: as loaded, on the CPU.
         model: seeded, initialised, on its device.
-        phases: of training.
+        phases: of training, objectives on the device.
         metrics: to evaluate.
         monitor: what chooses the best.
         shuffler: generator of the order of the rows.
         device: of model and rows.
         dtype: of parameters and continuous rows.
+        figures: to draw, or None.
     """
 
     recipe: CheckedRecipe
@@ -49,6 +56,7 @@ class Prepared:
     shuffler: torch.Generator
     device: torch.device
     dtype: torch.dtype
+    figures: Figures | None
 
     def rows(self, split: Batch) -> Batch:
         """A split on the device and in the type of the model; integer codes stay integers."""
@@ -59,11 +67,42 @@ class Prepared:
     def fit(self, watchers: Sequence[Watcher] = ()) -> Fit:
         """The training, not started."""
         train, valid = self.rows(self.dataset.train), self.rows(self.dataset.valid)
-        return Fit(self.model, train, valid, self.phases, self.metrics, self.monitor, self.shuffler, watchers)
+        checked = train.rows(self.few) if self.recipe["evaluate_train"] else None
+        return Fit(
+            self.model,
+            train,
+            valid.rows(self.few),
+            self.phases,
+            self.metrics,
+            self.monitor,
+            self.shuffler,
+            watchers,
+            checked,
+        )
+
+    @property
+    def few(self) -> slice:
+        """The rows of a split that are evaluated during training."""
+        return slice(0, self.recipe["max_eval_rows"])
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Metrics of the present weights on validation and test rows, and training rows if the recipe says so."""
+        data = self.dataset
+        splits = {"train": data.train.rows(self.few)} if self.recipe["evaluate_train"] else {}
+        splits |= {"valid": data.valid, "test": data.test}
+        return {name: evaluate(self.model, self.rows(rows), self.metrics) for name, rows in splits.items()}
 
 
-def prepare(recipe: CheckedRecipe, data_root: str | Path | None = None, device: str = "cpu") -> Prepared:
+def prepare(
+    recipe: CheckedRecipe, data_root: str | Path | None = None, device: str = "cpu", smoke: bool = False
+) -> Prepared:
     """Load the data, fill the recipe from them, build everything and try it on two rows.
+
+    Args:
+        recipe: the recipe.
+        data_root: folder of data files.
+        device: as for :func:`~logprob.experiments.run`.
+        smoke: whether a few rows that stand in for the data are to be used, and no file is read.
 
     Raises:
         RecipeError: if a constructor refuses its values, the model the data, or there is no such device.
@@ -71,25 +110,33 @@ def prepare(recipe: CheckedRecipe, data_root: str | Path | None = None, device: 
         CorruptDataError: if a file is not what it should be.
     """
     place = find_device(device)
-    dataset = load_data(recipe, data_root)
+    if recipe["max_eval_rows"] is not None and recipe["max_eval_rows"] < 1:
+        raise RecipeError(f"max_eval_rows: must be positive, got {recipe['max_eval_rows']}")
+    dataset = load_data(recipe, data_root, smoke)
     recipe = recipe.filled(dataset)
-    phases = build(recipe["phases"])
-    refuse_missing(dataset, phases)
     dtype = getattr(torch, recipe["dtype"])
-    shuffler = seed_everything(recipe["seed"])
     with default_dtype(dtype):
+        seed_everything(recipe["seed"])  # for an objective that starts from random numbers; the model starts anew
+        phases = [_placed_phase(phase, place) for phase in build(recipe["phases"])]
+        refuse_missing(dataset, phases)
+        shuffler = seed_everything(recipe["seed"])
         model = build(recipe["model"]).to(dtype)
         _initialize(model, dataset, dtype)
-    metrics, monitor = build(recipe["metrics"]), build(recipe["monitor"])
-    prepared = Prepared(recipe, dataset, model.to(place), phases, metrics, monitor, shuffler, place, dtype)
+    rest = {name: build(recipe[name]) for name in ("metrics", "monitor", "figures")}
+    prepared = Prepared(recipe, dataset, model.to(place), phases, shuffler=shuffler, device=place, dtype=dtype, **rest)
     _rehearse(prepared)
     return prepared
 
 
-def load_data(recipe: CheckedRecipe, data_root: str | Path | None) -> Dataset:
-    """Load the recipe's data set."""
+def _placed_phase(phase: Phase, device: torch.device) -> Phase:
+    return dataclasses.replace(phase, objective=place_objective(phase.objective, device))
+
+
+def load_data(recipe: CheckedRecipe, data_root: str | Path | None, smoke: bool = False) -> Dataset:
+    """Load the recipe's data set, or what stands in for it."""
+    source = build(recipe["data"])
     try:
-        return build(recipe["data"]).load(data_root)
+        return stand_in(source, data_root) if smoke else source.load(data_root)
     except (MissingDataError, CorruptDataError, RecipeError):
         raise
     except ValueError as error:
@@ -154,7 +201,7 @@ def _rehearse(prepared: Prepared) -> None:
     """Find now what would otherwise stop the first epoch: wrong shapes, learning rates, names of metrics."""
     model, monitor = prepared.model, prepared.monitor
     two = prepared.rows(prepared.dataset.valid.rows(slice(0, 2)))
-    with torch.random.fork_rng(devices=[]):
+    with fixed_draws(prepared.device):
         try:
             values = evaluate(model, two, prepared.metrics)
         except (ValueError, IndexError, RuntimeError) as error:
@@ -168,6 +215,7 @@ def _rehearse(prepared: Prepared) -> None:
 def _rehearse_phase(prepared: Prepared, phase: Phase, key: str) -> None:
     """One update of a copy of the model, on two rows."""
     model = copy.deepcopy(prepared.model)
+    objective = copy.deepcopy(phase.objective)  # it may have state
     chosen = select_parameters(model, phase.parameters)
     rows = prepared.rows(prepared.dataset.train.rows(slice(0, 2)))
     try:
@@ -175,11 +223,15 @@ def _rehearse_phase(prepared: Prepared, phase: Phase, key: str) -> None:
         optimizer = phase.optimizer(chosen)
         part = "scheduler"
         scheduler = None if phase.scheduler is None else phase.scheduler(optimizer)
+        part = "augmentation"
+        rows = rows if phase.augmentation is None else phase.augmentation(rows)
         part = "objective"
-        loss = copy.deepcopy(phase.objective)(model, rows).value  # an objective may have state
-        loss.backward()
+        objective(model, rows).value.backward()
         part = "optimizer"
         optimizer.step()
+        part = "objective"
+        finish_epoch(objective, model)
+        pack(objective_state(objective))
         part = "scheduler"
         if scheduler is not None:
             step_schedule(scheduler, 0.0)

@@ -64,7 +64,8 @@ class Bar:
     def on_epoch(self, fit: Any, record: Mapping[str, Any]) -> None:
         """Remember the validation metric."""
         value, best = _monitored(fit, record)
-        self._valid = f" valid {value:.4f} best {best:.4f}"  # without its name: a terminal has 80 columns
+        if value is not None:
+            self._valid = f" valid {value:.4f} best {best:.4f}"  # without its name: a terminal has 80 columns
 
     def on_save(self, fit: Any) -> None:
         """Do nothing."""
@@ -86,13 +87,15 @@ class Lines:
             self._written_at = time.monotonic()
             done, (value, best) = fit.progress, _monitored(fit, record)
             where = f"phase {done.phase}, epoch {done.epoch}, step {done.step}/{fit.total_steps}"
-            metric = f"valid {fit.monitor.metric} {value:.4f} (best {best:.4f})"
+            now = "not evaluated" if value is None else f"{value:.4f}"
+            metric = f"valid {fit.monitor.metric} {now} (best {best:.4f})"
             print(f"{where}: loss {record['train/loss']:.4f}, {metric}", file=self.stream, flush=True)
 
     def on_save(self, fit: Any) -> None:
         """Do nothing."""
 
 
-def _monitored(fit: Any, record: Mapping[str, Any]) -> tuple[float, float]:
-    """The monitored metric of this epoch, and of the best."""
-    return record[f"valid/{fit.monitor.metric}"], fit.monitor.cost(fit.best.cost)  # the sign there and back
+def _monitored(fit: Any, record: Mapping[str, Any]) -> tuple[float | None, float]:
+    """The monitored metric of this epoch, None if it was not evaluated, and of the best."""
+    best = fit.monitor.cost(fit.best.cost)  # the sign there and back
+    return record.get(f"valid/{fit.monitor.metric}"), best

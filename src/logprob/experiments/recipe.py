@@ -5,92 +5,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from typing import Any
 
 import logprob
-from logprob.data import Dataset, DataSource
-from logprob.distributions import DistributionModule
+from logprob.data import Dataset
 from logprob.experiments.catalogue import Catalogue
 from logprob.experiments.errors import RecipeError, nearest
 from logprob.experiments.nodes import Node, fill, require, resolve, to_plain
 from logprob.experiments.overrides import Override, apply_overrides
-from logprob.experiments.stopping import Monitor, Stopping
+from logprob.experiments.schema import Phase, Recipe
 from logprob.experiments.yaml_text import read_yaml, write_yaml
-from logprob.metrics import LogLikelihood, Metric
-from logprob.objectives import Objective
 
 FILLED_FROM_DATA = ("variables", "categories", "image_shape")
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One stretch of training.
-
-    Args:
-        objective: what is minimised.
-        optimizer: class of torch.optim and its arguments.
-        epochs: passes over the training rows; give this or ``steps``.
-        steps: updates; give this or ``epochs``.
-        batch_size: rows per update.
-        parameters: regular expression; parameters whose name it does not find stay as they are.
-        scheduler: learning-rate schedule, moved once an epoch.
-        stopping: when to stop early; never if unset.
-        clip_norm: largest norm of the gradient; unlimited if unset.
-    """
-
-    objective: Objective
-    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
-    epochs: int | None = None
-    steps: int | None = None
-    batch_size: int = 256
-    parameters: str = ".*"
-    scheduler: Callable[[Optimizer], LRScheduler] | None = None
-    stopping: Stopping | None = None
-    clip_norm: float | None = None
-
-    def __post_init__(self) -> None:
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give either epochs or steps, and set the other to null")
-        for name in ("epochs", "steps", "batch_size", "clip_norm"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"{name} must be positive, got {value}")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides the outcome of a run.
-
-    Args:
-        title: one line.
-        data: where the rows come from.
-        model: the model.
-        phases: stretches of training, in order.
-        paper: what the recipe reproduces.
-        metrics: what is evaluated, on the validation rows every epoch and on the test rows at the end.
-        monitor: which of these numbers chooses the best checkpoint.
-        seed: of the initial parameters, the order of the rows and everything else that is random.
-        dtype: of parameters and continuous rows.
-        imports: modules beyond logprob whose classes are used; the user must name each with ``--import``.
-    """
-
-    title: str
-    data: DataSource
-    model: DistributionModule
-    phases: list[Phase]
-    paper: str = ""
-    metrics: tuple[Metric, ...] = (LogLikelihood(),)
-    monitor: Monitor = Monitor()  # noqa: RUF009  (frozen)
-    seed: int = 0
-    dtype: Literal["float32", "float64"] = "float32"
-    imports: tuple[str, ...] = ()
 
 
 _TOP = [field.name for field in dataclasses.fields(Recipe)]
@@ -184,7 +113,11 @@ class CheckedRecipe:
 
 
 def check_recipe(
-    name: str, values: Mapping[str, Any], overrides: Sequence[Override] = (), imports: Sequence[str] = ()
+    name: str,
+    values: Mapping[str, Any],
+    overrides: Sequence[Override] = (),
+    imports: Sequence[str] = (),
+    published: bool = False,
 ) -> CheckedRecipe:
     """Apply overrides and check every key, name and type against the constructors.
 
@@ -193,11 +126,14 @@ def check_recipe(
         values: plain values, as from YAML.
         overrides: pairs of dotted key and plain value.
         imports: modules whose classes the user allows.
+        published: whether the changes under the recipe's key ``published`` are made, before ``overrides``.
 
     Raises:
         RecipeError: one line that names the key and what is accepted.
     """
-    changed = apply_overrides(dict(values), overrides, _TOP, _PHASE)
+    values = dict(values)
+    protocol = _published(values.pop("published", {}), published)
+    changed = apply_overrides(values, [*protocol, *overrides], _TOP, _PHASE)
     wants = changed.get("imports") or []
     for module in wants if isinstance(wants, list) else [wants]:
         if module not in imports:
@@ -213,5 +149,14 @@ def check_recipe(
     return CheckedRecipe(name, node)
 
 
+def _published(changes: Any, wanted: bool) -> list[Override]:
+    """What a recipe says was done otherwise when its results were published, if that is wanted."""
+    if not isinstance(changes, dict):
+        raise RecipeError(f"published: expected a mapping of dotted keys to values, got {changes!r}")
+    if wanted and not changes:
+        raise RecipeError("--published: the recipe names nothing that was published otherwise")
+    return list(changes.items()) if wanted else []
+
+
 def _accepted(recipe: Mapping[str, Any]) -> list[str]:
-    return _TOP + (_PHASE if len(recipe.get("phases") or ()) == 1 else [])
+    return [*_TOP, "published"] + (_PHASE if len(recipe.get("phases") or ()) == 1 else [])

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from logprob.data import Dataset
 from logprob.distributions import DistributionModule
 from logprob.experiments.errors import DivergedError, RunError
-from logprob.experiments.evaluate import evaluate
+from logprob.experiments.figures import Painter, draw_run
 from logprob.experiments.files import locked
 from logprob.experiments.fit import Fit, Watcher
+from logprob.experiments.loggers import check_loggers, open_loggers
 from logprob.experiments.overrides import Override
 from logprob.experiments.prepare import Prepared, prepare
 from logprob.experiments.recipe import CheckedRecipe, check_recipe, find_recipe, read_recipe
 from logprob.experiments.results import Result, RunFolder, Saver, best_state, free_path
-from logprob.experiments.versions import describe_data, versions
+from logprob.experiments.smoke import shortened
+from logprob.experiments.summary import announce, summarise
+from logprob.experiments.versions import describe_data
 
 Say = Callable[[str], None]
 
@@ -36,6 +36,9 @@ def run(
     imports: Sequence[str] = (),
     again: bool = False,
     checkpoint_every: float = 30.0,
+    smoke: bool = False,
+    published: bool = False,
+    loggers: Sequence[str] = (),
     watchers: Sequence[Watcher] = (),
     say: Say = lambda line: None,
 ) -> Result:
@@ -50,6 +53,9 @@ def run(
         imports: modules whose classes the recipe may name besides logprob's.
         again: run in a new folder even if this run is there already.
         checkpoint_every: seconds between checkpoints. It changes no result.
+        smoke: go through everything in seconds: two updates a phase on a few rows that stand in for the data.
+        published: make the changes that the recipe lists under ``published``: what its paper did otherwise.
+        loggers: of ``"csv"``, ``"tensorboard"`` and ``"wandb"``. They change no result.
         watchers: told of every step and epoch.
         say: takes lines for a person.
 
@@ -64,19 +70,20 @@ def run(
     Example:
         >>> run("npc2/mring", {"model.units": 4, "epochs": 10})  # doctest: +SKIP
     """
+    check_loggers(loggers)
     name, values = _read(recipe)
     pairs = list(overrides.items()) if isinstance(overrides, Mapping) else list(overrides)
-    prepared = prepare(check_recipe(name, values, pairs, imports), data_root, device)
+    checked = check_recipe(name, values, pairs, imports, published)
+    prepared = prepare(shortened(checked) if smoke else checked, data_root, device, smoke)
     folder = RunFolder(_folder(Path(out), prepared.recipe, again))
     data = describe_data(prepared.dataset)
     if folder.path.exists():
         _refuse_other_data(folder, folder.run(), data)
         return _already_there(folder, say)
-    about = _about(name, prepared.recipe["seed"], data, device, data_root)
+    about = announce(name, prepared.recipe["seed"], data, device, data_root, smoke)
     folder.create(prepared.recipe.yaml(), about)
     say(f"run {folder.path}")
-    fit = prepared.fit([Saver(folder, checkpoint_every), *watchers])
-    with locked(folder.path):
+    with locked(folder.path), _fit(folder, prepared, checkpoint_every, loggers, watchers, say) as fit:
         return _train(folder, prepared, fit, about, say)
 
 
@@ -88,6 +95,7 @@ def resume(
     device: str | None = None,
     imports: Sequence[str] = (),
     checkpoint_every: float = 30.0,
+    loggers: Sequence[str] = (),
     watchers: Sequence[Watcher] = (),
     say: Say = lambda line: None,
 ) -> Result:
@@ -102,12 +110,14 @@ def resume(
         device: as in :func:`run`; by default that of the run.
         imports: as in :func:`run`; they must be named again.
         checkpoint_every: as in :func:`run`.
+        loggers: as in :func:`run`.
         watchers: as in :func:`run`.
         say: as in :func:`run`.
 
     Raises:
         RunError: if the folder is no run, its checkpoint is damaged, or the data have changed.
     """
+    check_loggers(loggers)
     place = RunFolder(Path(folder))
     about = place.run()
     if checkpoint == "best":
@@ -120,8 +130,7 @@ def resume(
         if finished is not None:
             return _already_there(place, say)
     prepared = _prepare_again(place, about, data_root, device, imports)
-    fit = prepared.fit([Saver(place, checkpoint_every), *watchers])
-    with locked(place.path):
+    with locked(place.path), _fit(place, prepared, checkpoint_every, loggers, watchers, say) as fit:
         if place.has_checkpoint():
             _fit_weights(lambda: fit.load_state(place.load(checkpoint)), place)
             place.truncate_metrics(fit.progress.metrics_size)
@@ -151,7 +160,7 @@ def load(
     Returns:
         The model in evaluation mode, and the data set.
     """
-    prepared = _load(RunFolder(Path(folder)), checkpoint, data_root, device, imports)
+    prepared = load_run(RunFolder(Path(folder)), checkpoint, data_root, device, imports)
     return prepared.model, prepared.dataset
 
 
@@ -164,24 +173,22 @@ def evaluate_run(
     imports: Sequence[str] = (),
 ) -> dict[str, dict[str, float]]:
     """Exact metrics of a checkpoint, computed anew, by split. Arguments as in :func:`load`."""
-    return _evaluate(_load(RunFolder(Path(folder)), checkpoint, data_root, device, imports))
+    return load_run(RunFolder(Path(folder)), checkpoint, data_root, device, imports).evaluate()
 
 
-def _about(
-    recipe: str, seed: int, data: Mapping[str, Any], device: str, data_root: str | Path | None
-) -> dict[str, Any]:
-    """What is written before training starts."""
-    return {
-        "recipe": recipe,
-        "seed": seed,
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": device,
-        "data_root": None if data_root is None else str(Path(data_root).resolve()),
-        "folder": os.getcwd(),  # relative paths in the recipe start here
-        "data": data,
-        "versions": versions(),
-    }
+@contextmanager
+def _fit(
+    folder: RunFolder,
+    prepared: Prepared,
+    checkpoint_every: float,
+    loggers: Sequence[str],
+    watchers: Sequence[Watcher],
+    say: Say,
+) -> Iterator[Fit]:
+    """The training with all who watch it; the saver first, as others read what it has written."""
+    with open_loggers(loggers, folder, prepared.recipe.plain(), say) as logging:
+        painter = [Painter(folder, prepared, say)] if prepared.figures and prepared.figures.every else []
+        yield prepared.fit([Saver(folder, checkpoint_every), *painter, *logging, *watchers])
 
 
 def _read(recipe: str | Path | Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
@@ -217,7 +224,8 @@ def _prepare_again(
     imports: Sequence[str],
 ) -> Prepared:
     recipe = check_recipe(about["recipe"], read_recipe(folder.path / "recipe.yaml"), (), imports)
-    prepared = prepare(recipe, data_root or about["data_root"] or about["folder"], device or about["device"])
+    root, place = data_root or about["data_root"] or about["folder"], device or about["device"]
+    prepared = prepare(recipe, root, place, about.get("smoke", False))
     _refuse_other_data(folder, about, describe_data(prepared.dataset))
     return prepared
 
@@ -242,24 +250,20 @@ def _fit_weights(load: Callable[[], object], folder: RunFolder) -> None:
         ) from None
 
 
-def _load(
+def load_run(
     folder: RunFolder,
     checkpoint: str,
     data_root: str | Path | None,
     device: str | None,
     imports: Sequence[str],
 ) -> Prepared:
+    """A run with the weights of a checkpoint, in evaluation mode."""
     about = folder.run()
     state = folder.load(checkpoint)
     prepared = _prepare_again(folder, about, data_root, device, imports)
     _fit_weights(lambda: prepared.model.load_state_dict(state["model"]), folder)
     prepared.model.eval()
     return prepared
-
-
-def _evaluate(prepared: Prepared) -> dict[str, dict[str, float]]:
-    splits = {"valid": prepared.dataset.valid, "test": prepared.dataset.test}
-    return {name: evaluate(prepared.model, prepared.rows(rows), prepared.metrics) for name, rows in splits.items()}
 
 
 def _train(folder: RunFolder, prepared: Prepared, fit: Fit, about: Mapping[str, Any], say: Say) -> Result:
@@ -276,48 +280,28 @@ def _train(folder: RunFolder, prepared: Prepared, fit: Fit, about: Mapping[str, 
         folder.save_best(best_state(fit))
     prepared.model.load_state_dict(best_state(fit)["model"])
     started = time.perf_counter()
-    metrics = _evaluate(prepared)
-    outcome = {"status": "finished", "metrics": metrics, "evaluate_seconds": time.perf_counter() - started}
-    draw(folder, prepared, say)
+    outcome: dict[str, Any] = {"status": "finished", "metrics": prepared.evaluate()}
+    outcome["evaluate_seconds"] = time.perf_counter() - started
+    outcome["sample_seconds"] = draw(folder, prepared, say)
     return _finish(folder, prepared, fit, about, outcome)
 
 
 def _finish(
-    folder: RunFolder, prepared: Prepared, fit: Fit, about: Mapping[str, Any], outcome: dict[str, Any]
+    folder: RunFolder, prepared: Prepared, fit: Fit, about: Mapping[str, Any], outcome: Mapping[str, Any]
 ) -> Result:
-    progress, best = fit.progress, fit.best
-    timing = {
-        "train_seconds": progress.seconds,
-        "evaluate_seconds": outcome.pop("evaluate_seconds", None),
-        "started": about["started"],
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    summary = outcome | {
-        "recipe": about["recipe"],
-        "title": prepared.recipe["title"],
-        "seed": prepared.recipe["seed"],
-        "parameters": sum(parameter.numel() for parameter in prepared.model.parameters()),
-        "best": {"phase": best.phase, "epoch": best.epoch},
-        "epochs": progress.epochs,
-        "steps": progress.steps,
-        "phases_ended_by": progress.endings,
-        "device": str(prepared.device),
-        "dtype": prepared.recipe["dtype"],
-        "timing": timing,
-        "data": about["data"],
-        "versions": versions(),
-        "command": about["command"],
-    }
-    if outcome["status"] == "diverged" and best.weights:
+    if outcome["status"] == "diverged" and fit.best.weights:
         folder.save_best(best_state(fit))
-    return folder.write_result(summary)
+    return folder.write_result(summarise(prepared, fit, about, outcome))
 
 
-def draw(folder: RunFolder, prepared: Prepared, say: Say) -> None:
-    """Draw what there is to see of a run whose model holds its best weights; a picture less is no failure."""
-    from logprob.experiments.figures import draw_run
+def draw(folder: RunFolder, prepared: Prepared, say: Say) -> dict[str, float] | None:
+    """Draw what there is to see of a run whose model holds its best weights; a picture less is no failure.
 
+    Returns:
+        Seconds that a sample takes, if any was drawn.
+    """
     try:
-        draw_run(folder, prepared)
+        return draw_run(folder, prepared, say)
     except (RunError, ValueError, RuntimeError, MemoryError) as error:
         say(f"warning: not all figures were drawn: {error}")
+        return None

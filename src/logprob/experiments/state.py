@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -38,7 +39,7 @@ class Progress:
         epochs: finished epochs of the run.
         steps: updates made in the run.
         stop_cost: best monitored cost of this phase by the stopping rule's threshold.
-        stale: epochs since ``stop_cost`` improved.
+        stale: epochs since ``stop_cost`` improved, whether evaluated or not.
         seconds: time spent in training and validation so far.
         metrics_size: bytes of ``metrics.jsonl`` that belong to these counters.
         endings: why each finished phase ended.
@@ -78,7 +79,8 @@ def set_random_state(states: dict[str, Any], shuffler: torch.Generator) -> None:
 
 def copy_weights(model: nn.Module) -> dict[str, Tensor]:
     """A copy of the model's state that later updates leave alone."""
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+    state = model.state_dict().items()  # a module's extra state may be anything
+    return {name: v.detach().clone() if isinstance(v, Tensor) else copy.deepcopy(v) for name, v in state}
 
 
 def dump(progress: Progress, best: Best) -> dict[str, Any]:

@@ -9,15 +9,18 @@ from rich.table import Table
 
 
 def metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> Table:
-    """Splits down, metrics across."""
+    """Metrics down, splits across."""
     table = Table()
-    table.add_column("split")
-    names = list(dict.fromkeys(name for values in metrics.values() for name in values))
-    for name in names:
-        table.add_column(name, justify="right")
-    for split, values in metrics.items():
-        table.add_row(split, *(f"{values[name]:.4f}" if name in values else "" for name in names))
+    table.add_column("metric")
+    for split in metrics:
+        table.add_column(split, justify="right")
+    for name in dict.fromkeys(name for values in metrics.values() for name in values):
+        table.add_row(name, *(_digits(values[name]) if name in values else "" for values in metrics.values()))
     return table
+
+
+def _digits(value: float) -> str:
+    return f"{value:.4f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.1e}"
 
 
 def print_table(title: str, table: Table) -> None:

@@ -38,7 +38,7 @@ class LayerReport(NamedTuple):
             the weight: data and log-determinant together.
         log_det_cosine: the same for the log-determinant alone.
         inverse_error: ``||v - R W v|| / ||v||`` over normal vectors v, an estimate of ``||I - R W||_F / sqrt(D)``.
-        condition: condition number of the layer's linear map, by power iterations.
+        condition: condition number of the layer's linear map; of a convolution by power iterations, a lower bound.
         energy: reconstruction energy per dimension on these rows.
     """
 
@@ -60,7 +60,7 @@ def monitor(model: HasSurrogate, x: Tensor, context: Tensor | None = None, itera
         model: a flow, or anything with ``surrogate_log_prob``.
         x: rows; a hundred are enough.
         context: of the rows.
-        iterations: of the power iterations for the condition number.
+        iterations: of the power iterations for the condition number of a convolution.
 
     Example:
         >>> import torch
@@ -95,14 +95,16 @@ class InverseMonitor:
 
     Args:
         rows: rows of the split to look at, from its start.
+        iterations: of the power iterations for the condition number of a convolution.
     """
 
     rows: int = 100
+    iterations: int = 10
 
     def __call__(self, model: Any, batch: Batch) -> Mapping[str, float]:
         """The numbers; none for a model without self-normalizing layers."""
         part = batch.rows(slice(0, self.rows))
-        reports = monitor(model, part.x, part.context)
+        reports = monitor(model, part.x, part.context, self.iterations)
         if not reports:
             return {}
         smallest = {name: min(getattr(r, name) for r in reports) for name in ("gradient_cosine", "log_det_cosine")}
@@ -178,6 +180,8 @@ def _inverse_error(layer: SelfNormalizing, probe: Tensor) -> float:
 
 def _condition(layer: SelfNormalizing, probe: Tensor, iterations: int) -> float:
     """Largest singular value of the map times that of its inverse."""
+    if isinstance(layer, SelfNormalizingLinear):
+        return torch.linalg.cond(layer.weight.detach()).item()
     offset = layer(torch.zeros_like(probe))[0].detach()
     return _norm(lambda v: layer(v)[0] - offset, probe, iterations) * _norm(
         lambda v: layer.inverse(v + offset), probe, iterations

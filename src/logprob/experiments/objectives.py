@@ -1,0 +1,31 @@
+"""The optional parts of an objective: state, a device, work at the end of an epoch; see :class:`Fit`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from logprob.distributions import DistributionModule
+
+
+def place_objective(objective: Any, device: torch.device) -> Any:
+    """The objective on ``device``, itself if it has no ``to``."""
+    return objective.to(device) if hasattr(objective, "to") else objective
+
+
+def objective_state(objective: Any) -> dict[str, Any] | None:
+    """The state to keep in a checkpoint; None if the objective has none."""
+    return dict(objective.state_dict()) if hasattr(objective, "state_dict") else None
+
+
+def load_objective(objective: Any, state: dict[str, Any] | None) -> None:
+    """Undo :func:`objective_state`."""
+    if state is not None and hasattr(objective, "load_state_dict"):
+        objective.load_state_dict(state)
+
+
+def finish_epoch(objective: Any, model: DistributionModule) -> None:
+    """Call what the objective does at the end of an epoch, if it does anything."""
+    if hasattr(objective, "finish_epoch"):
+        objective.finish_epoch(model)
