@@ -35,7 +35,7 @@ def learning_curves(records: list[dict[str, Any]], metric: str) -> Figure:
     if top.lines:
         top.legend(frameon=False)
     rates = [record["learning_rate"] for record in records]
-    if all(rate > 0 for rate in rates):
+    if 0 < min(rates) < max(rates):
         bottom.set_yscale("log")
     bottom.plot(epochs, rates, color="0.4")
     bottom.xaxis.get_major_locator().set_params(integer=True)
