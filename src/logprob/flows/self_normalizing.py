@@ -42,7 +42,6 @@ def self_normalizing_linear(
     bias: Tensor | None,
     options: SurrogateOptions,
     value: Tensor,
-    positions: int = 1,
 ) -> LinearSurrogate:
     """``z = x W^T + b`` whose log-determinant has the gradient ``R^T`` in the place of ``W^-T``.
 
@@ -53,20 +52,16 @@ def self_normalizing_linear(
         bias: ``(D,)`` or None.
         options: penalty and scale.
         value: scalar that the log-determinant returns as its value.
-        positions: rows that make up one example (pixels of a 1x1 convolution); the log-determinant counts
-            that many times, and the energy is a sum over them.
 
     Returns:
         ``(z, ladj, energy)``; ``ladj`` is a scalar for every example alike, and ``energy`` is None without a
         penalty. Their gradients can be taken once only.
     """
     scale = 1.0 if options.scale == "full" else 0.5
-    return LinearSurrogate(*_Linear.apply(x, weight, inverse_weight, bias, value, options.penalty, scale, positions))
+    return LinearSurrogate(*_Linear.apply(x, weight, inverse_weight, bias, value, options.penalty, scale))
 
 
-def relative_linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None, value: Tensor, positions: int = 1
-) -> LinearSurrogate:
+def relative_linear(x: Tensor, weight: Tensor, bias: Tensor | None, value: Tensor) -> LinearSurrogate:
     """``z = x W^T + b`` whose weight gets the exact gradient times ``W^T W`` from the right: no inverse is needed.
 
     ``dL/dW = (G^T Z0 + l I) W``. It is a direction of descent, not the Euclidean gradient; an optimizer that
@@ -75,7 +70,7 @@ def relative_linear(
     Source: Gresele, Fissore, Javaloy, Schölkopf, Hyvärinen, "Relative gradient optimization of the Jacobian
     term in unsupervised deep learning", NeurIPS 2020.
     """
-    z, ladj = _Relative.apply(x, weight, bias, value, positions)
+    z, ladj = _Relative.apply(x, weight, bias, value)
     return LinearSurrogate(z, ladj, None)
 
 
@@ -90,24 +85,23 @@ class _Linear(torch.autograd.Function):
         value: Tensor,
         penalty: Penalty | None,
         scale: float,
-        positions: int,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         ctx.set_materialize_grads(False)  # an output that the loss does not use costs no product
-        ctx.penalty, ctx.scale, ctx.positions = penalty, scale, positions
-        x0, w, r = (_in_autocast(tensor) for tensor in (x, weight, inverse_weight))
+        ctx.penalty, ctx.scale = penalty, scale
+        x0, w, r = (in_autocast(tensor) for tensor in (x, weight, inverse_weight))
         z0 = x0 @ w.T
-        z = z0 if bias is None else z0 + bias.to(z0.dtype)
+        # A clone where there is no bias: an output may be changed in place, what is saved may not.
+        z = z0.clone() if bias is None else z0 + bias.to(z0.dtype)
         error = x_hat = z_error = energy = None
         if penalty is not None:
             x_hat = z0 @ r.T
             error = x_hat - x0
-            energy = error.float().square().sum() if error.dtype != torch.float64 else error.square().sum()
+            energy = mean_square(error)
             if penalty in SYMMETRIC:
                 z_error = x_hat @ w.T - z0
-                energy = (energy + z_error.to(energy.dtype).square().sum()) / 2
+                energy = (energy + mean_square(z_error)) / 2
             else:
                 x_hat = None
-            energy = energy * (positions / len(x))
         ctx.save_for_backward(x0, z0, w, r, weight, inverse_weight, error, x_hat, z_error)
         ctx.has_bias = bias is not None
         return z, value.clone(), energy
@@ -121,18 +115,18 @@ class _Linear(torch.autograd.Function):
         needs_x, needs_w, needs_r, needs_b = ctx.needs_input_grad[:4]
         t = u = None
         if energy_gradient is not None and error is not None:
-            per_row = energy_gradient * (ctx.positions / len(x))
+            per_row = energy_gradient / len(x)
             if z_error is None:
                 t = error * (2 * per_row)
             else:
                 u = z_error * per_row
                 t = torch.addmm(error * per_row, u, w)
         gx = g @ w if g is not None and (needs_x or needs_r) else None
-        ladj = None if ladj_gradient is None else ladj_gradient * (ctx.scale * ctx.positions)
+        ladj = None if ladj_gradient is None else ladj_gradient * ctx.scale
         gw = _weight_gradient(ctx, g, t, u, x, x_hat, r, inverse_weight, ladj) if needs_w else None
         gr = _inverse_gradient(ctx, gx, t, z0, weight, ladj) if needs_r else None
         gb = g.sum(0) if g is not None and needs_b else None
-        return gx if needs_x else None, gw, gr, gb, None, None, None, None
+        return gx if needs_x else None, gw, gr, gb, None, None, None
 
 
 def _weight_gradient(
@@ -185,7 +179,14 @@ def _add_product(total: Tensor | None, left: Tensor | None, right: Tensor | None
     return total.add_(left.t() @ right)
 
 
-def _in_autocast(tensor: Tensor) -> Tensor:
+def mean_square(error: Tensor) -> Tensor:
+    """Mean over the batch of the squared norm of an example, in float32 at least."""
+    wide = error.to(torch.promote_types(error.dtype, torch.float32)).flatten()
+    return torch.dot(wide, wide) / len(error)
+
+
+def in_autocast(tensor: Tensor) -> Tensor:
+    """The tensor in the type that products have here: that of autocast, or its own."""
     device = tensor.device.type
     if not torch.is_autocast_enabled(device) or tensor.dtype == torch.float64:
         return tensor
@@ -194,15 +195,12 @@ def _in_autocast(tensor: Tensor) -> Tensor:
 
 class _Relative(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, value: Tensor, positions: int
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, value: Tensor) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
-        ctx.positions = positions
-        x0, w = _in_autocast(x), _in_autocast(weight)
+        x0, w = in_autocast(x), in_autocast(weight)
         z0 = x0 @ w.T
         ctx.save_for_backward(z0, w, weight)
-        return (z0 if bias is None else z0 + bias.to(z0.dtype)), value.clone()
+        return (z0.clone() if bias is None else z0 + bias.to(z0.dtype)), value.clone()
 
     @staticmethod
     @once_differentiable
@@ -211,8 +209,8 @@ class _Relative(torch.autograd.Function):
         needs_x, needs_w, needs_b = ctx.needs_input_grad[:3]
         gw = None
         if needs_w:
-            total = None if ladj_gradient is None else weight * (ladj_gradient * ctx.positions).to(weight.dtype)
+            total = None if ladj_gradient is None else weight * ladj_gradient.to(weight.dtype)
             gw = _add_product(total, g, None if g is None else z0 @ w, weight.dtype)
         gx = g @ w if g is not None and needs_x else None
         gb = g.sum(0) if g is not None and needs_b else None
-        return gx, gw, gb, None, None
+        return gx, gw, gb, None

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from logprob.flows.base import DEFAULT_OPTIONS, SurrogateOptions
 from logprob.flows.conv_geometry import ConvGeometry, tap_counts
-from logprob.flows.self_normalizing import REACHES_WEIGHT, SYMMETRIC
+from logprob.flows.self_normalizing import REACHES_WEIGHT, SYMMETRIC, in_autocast, mean_square
 
 __all__ = ["relative_conv2d", "self_normalizing_conv2d", "tap_counts"]
 
@@ -95,16 +95,16 @@ class _SelfNormalizing(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         ctx.set_materialize_grads(False)  # an output that the loss does not use costs no product
         ctx.geometry, ctx.options = geometry, options
-        low_x, w, r = _in_autocast(x), _in_autocast(weight), _in_autocast(inverse_weight)
+        low_x, w, r = in_autocast(x), in_autocast(weight), in_autocast(inverse_weight)
         z0 = geometry.apply(low_x, w)
         guess = error = z_error = energy = None
         if options.penalty is not None:
             guess = geometry.apply(z0, r)
             error = guess - low_x
-            energy = _energy(error)
+            energy = mean_square(error)
             if options.penalty in SYMMETRIC:
                 z_error = geometry.apply(guess, w).sub_(z0)
-                energy = (energy + _energy(z_error)) / 2
+                energy = (energy + mean_square(z_error)) / 2
             else:
                 guess = None
         ctx.save_for_backward(low_x, z0, w, r, weight, inverse_weight, error, guess, z_error)
@@ -180,22 +180,9 @@ def _add_log_det(
     return term * ladj if product is None else torch.addcmul(product, term, ladj)
 
 
-def _energy(error: Tensor) -> Tensor:
-    """Mean over the batch of the squared error of an example, in float32 at least."""
-    wide = error.to(torch.promote_types(error.dtype, torch.float32)).flatten()
-    return torch.dot(wide, wide) / len(error)
-
-
 def _add_bias(z0: Tensor, bias: Tensor | None) -> Tensor:
     # A clone where there is no bias: an output of the function may be changed in place, what it saved may not.
     return z0.clone() if bias is None else z0 + bias.to(z0.dtype)[:, None, None]
-
-
-def _in_autocast(tensor: Tensor) -> Tensor:
-    device = tensor.device.type
-    if not torch.is_autocast_enabled(device) or tensor.dtype == torch.float64:
-        return tensor
-    return tensor.to(torch.get_autocast_dtype(device))
 
 
 class _Relative(torch.autograd.Function):
@@ -205,8 +192,8 @@ class _Relative(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         ctx.geometry = geometry
-        w = _in_autocast(weight)
-        z0 = geometry.apply(_in_autocast(x), w)
+        w = in_autocast(weight)
+        z0 = geometry.apply(in_autocast(x), w)
         ctx.save_for_backward(z0, w, weight)
         return _add_bias(z0, bias), value.clone()
 
