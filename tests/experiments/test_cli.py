@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def test_run_evaluate_resume(recipe: dict[str, Any], write: Write, capsys: pytes
     assert summary["data"]["provenance"] == {"rule": "tiny", "seed": 0}
     assert set(summary["data"]["sha256"]) == {"train", "valid", "test"}
     assert {"python", "torch", "numpy", "logprob", "git"} <= set(summary["versions"])
+    assert summary["versions"]["threads"] == 1
     assert summary["timing"]["train_seconds"] > 0
     names = {path.name for path in folder.iterdir()}
     assert names == {"recipe.yaml", "run.json", "metrics.jsonl", "result.json", "checkpoints", "figures"}
@@ -87,6 +89,7 @@ def test_run_evaluate_resume(recipe: dict[str, Any], write: Write, capsys: pytes
         (["npc2/mring", "--data.name", "ringz"], ["data: Synthetic2D: ", "'ring'"]),
         (["npc2/mring", "--model.inputs", "Categorical"], ["model.inputs.categories: required"]),
         (["npc2/mring", "--device", "warp"], ["--device warp"]),
+        (["npc2/mring", "--checkpoint-every", "-5"], ["checkpoint_every: expected at least 0 seconds"]),
         ([], ["required: recipe"]),
     ],
 )
@@ -134,6 +137,26 @@ def test_evaluate_sees_damage(recipe: dict[str, Any], capsys: pytest.CaptureFixt
     assert main(["evaluate", str(done.folder), "--import", "tiny"]) == 1
     assert "best.safetensors is damaged" in capsys.readouterr().err
     assert main(["evaluate", str(done.folder), "--import", "tiny", "--checkpoint", "last"]) == 0
+
+
+def test_published_runs_are_marked(recipe: dict[str, Any], write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe["published"] = {"model.noise": 0.0}
+    path = write(recipe)
+    for words, published in (([], False), (["--published"], True)):
+        assert main(["run", path, "--import", "tiny", "--out", f"out-{published}", *words]) == 0
+        assert ("as published: Tiny" in capsys.readouterr().out) == published
+        (folder,) = Path(f"out-{published}").iterdir()
+        for name in ("run.json", "result.json"):
+            assert json.loads((folder / name).read_text())["published"] is published
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("logprob.experiments.cli._list", lambda args: warnings.warn("so\n  so", stacklevel=1) or 0)
+    before = warnings.showwarning
+    assert main(["list"]) == 0
+    assert capsys.readouterr().err == "warning: so so\n"
+    assert warnings.showwarning is before
 
 
 @pytest.mark.parametrize("verb", ["list", "show", "run", "resume", "evaluate", "sample", "demo"])

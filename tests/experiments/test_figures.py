@@ -14,7 +14,7 @@ from torch import Tensor
 
 from logprob.experiments import RecipeError, figures, run
 from logprob.experiments.figures.images import Pixels, pixels_of, reconstruction_grid, tiled
-from logprob.experiments.figures.weights import filter_figure, inverse_pairs
+from logprob.experiments.figures.weights import Pair, filter_figure, inverse_pairs
 
 
 def log_normal(x: Tensor) -> Tensor:
@@ -52,6 +52,12 @@ def test_the_sheet_is_sorted() -> None:
     assert titles == sorted(titles)
     assert titles[0] == 0
     assert titles[-1] == 39
+
+
+def test_one_epoch_is_seen() -> None:
+    record = {"phase": 0, "valid/log_likelihood": -1.0, "learning_rate": 0.1}
+    for axis in figures.learning_curves([record], "log_likelihood").axes:
+        assert [line.get_marker() for line in axis.lines] == ["."]
 
 
 def test_learning_curves_bear_infinity() -> None:
@@ -190,3 +196,18 @@ def test_a_layer_and_its_inverse_side_by_side() -> None:
     assert pair.name == "b"
     product = filter_figure([pair]).axes[2].images[0].get_array()
     assert np.allclose(product, np.eye(3), atol=1e-5)
+    assert filter_figure([pair]).get_suptitle() == ""
+
+
+@pytest.mark.parametrize(
+    ("channels", "said"),
+    [
+        ([12] * 6, ""),
+        ([4] * 9, "6 of 9 layers"),
+        ([16], "first 12 of 16 channels"),
+        ([16, 2, 48] * 3, "6 of 9 layers, first 12 of 16 or 48 channels"),
+    ],
+)
+def test_what_is_left_out_of_the_filters_is_said(channels: list[int], said: str) -> None:
+    pairs = [Pair(f"layer {n}", *torch.randn(2, count, count, 3, 3)) for n, count in enumerate(channels)]
+    assert filter_figure(pairs).get_suptitle() == said

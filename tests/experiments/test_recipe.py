@@ -199,6 +199,9 @@ def test_what_was_published_otherwise(recipe: dict[str, Any]) -> None:
     assert plain(True)["phases"][0]["optimizer"]["init_args"]["lr"] == 0.5
     assert plain(True, ("model.noise", 2))["model"]["init_args"]["noise"] == 2.0
     assert "published" not in plain(True)
+    assert (plain(True)["title"], plain(False)["title"]) == ("as published: Tiny", "Tiny")
+    with pytest.raises(RecipeError, match=r"published: only the recipe's file.*--a\.b VALUE"):
+        plain(False, ("published.model.noise", 3))
     recipe["published"]["model.noize"] = 1
     with pytest.raises(RecipeError, match=r"model\.noize: unknown key"):
         plain(True)

@@ -188,6 +188,8 @@ def test_one_folder_is_trained_by_one_process(long: dict[str, Any], tmp_path: Pa
     (folder / "result.json").unlink()
     with locked(folder), pytest.raises(RunError, match="another process"):
         resume(folder, imports=TINY)
+    with locked(folder), pytest.raises(RunError, match="another process"):
+        run(long, out=tmp_path, imports=TINY)
     assert resume(folder, imports=TINY).status == "finished"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def folder(recipe: dict[str, Any], tmp_path: Path) -> Path:
 
 def test_samples_and_a_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sample", str(folder), "--count", "300", *WORDS]) == 0
-    assert capsys.readouterr().out.split() == [str(folder / f"samples.{suffix}") for suffix in ("npy", "png")]
+    assert capsys.readouterr().out.split() == [str(folder / f"samples.{suffix}") for suffix in ("npy", "json", "png")]
     rows = np.load(folder / "samples.npy")
     assert rows.shape == (300, 16)
     assert set(np.unique(rows)) <= {0, 1, 2, 3}
@@ -40,6 +41,17 @@ def test_samples_and_a_picture(folder: Path, capsys: pytest.CaptureFixture[str])
     assert np.load(folder / "samples.npy").shape == (300, 16)  # nothing is overwritten
     assert np.load(folder / "samples-2.npy").shape == (3, 16)
     assert (folder / "samples-2.png").exists()
+    first, second = (json.loads((folder / f"samples{number}.json").read_text()) for number in ("", "-2"))
+    assert (first["count"], first["inverse"]) == (300, "exact")
+    how = {"checkpoint": "best", "inverse": "approximate", "seed": 0, "count": 3, "device": "cpu"}
+    assert {key: second[key] for key in how} == how
+
+
+def test_the_files_of_one_drawing_have_one_number(folder: Path) -> None:
+    (folder / "samples.json").write_text("mine")
+    files = sample_run(folder, 2, imports=IMPORTS)
+    assert {file.name for file in files} == {"samples-2.npy", "samples-2.json", "samples-2.png"}
+    assert (folder / "samples.json").read_text() == "mine"
 
 
 def test_the_seed_decides(folder: Path) -> None:

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -49,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser.parse_args(words)
         args.overrides = overrides
         handler: Callable[[argparse.Namespace], int] = args.handler
-        return handler(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return handler(args)
     except KeyboardInterrupt:
         print("logprob: interrupted", file=sys.stderr)
         return 130
@@ -63,6 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         code, message = problem
         print(f"logprob: error: {message}", file=sys.stderr)
         return code
+
+
+def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
+    """One line, without the place in the source that Python would name."""
+    _say(f"warning: {' '.join(str(message).split())}")
 
 
 def _user_problem(error: Exception) -> tuple[int, str] | None:
@@ -165,7 +173,7 @@ def _add_training(verb: argparse.ArgumentParser) -> None:
         type=float,
         default=30.0,
         metavar="SECONDS",
-        help="time between checkpoints (default: 30)",
+        help="time between checkpoints; 0 writes one every epoch (default: 30)",
     )
     verb.add_argument(
         "--logger",

@@ -132,12 +132,17 @@ def check_recipe(
         RecipeError: one line that names the key and what is accepted.
     """
     values = dict(values)
-    protocol = _published(values.pop("published", {}), published)
+    protocol = _published(values.pop("published", {}), published, values.get("title"))
     changed = apply_overrides(values, [*protocol, *overrides], _TOP, _PHASE)
     wants = changed.get("imports") or []
     for module in wants if isinstance(wants, list) else [wants]:
         if module not in imports:
             raise RecipeError(f"imports: the recipe uses classes of {module!r}; allow it with --import {module}")
+    if "published" in changed:
+        raise RecipeError(
+            "published: only the recipe's file says what was published; --published makes all of those changes, "
+            "--a.b VALUE beside it changes other values"
+        )
     for key in changed:
         if key not in _TOP:
             raise RecipeError(f"{key}: unknown key{nearest(str(key), _accepted(changed))}")
@@ -149,13 +154,14 @@ def check_recipe(
     return CheckedRecipe(name, node)
 
 
-def _published(changes: Any, wanted: bool) -> list[Override]:
-    """What a recipe says was done otherwise when its results were published, if that is wanted."""
+def _published(changes: Any, wanted: bool, title: Any) -> list[Override]:
+    """What a recipe says was done otherwise when its results were published, if that is wanted; the title says so."""
     if not isinstance(changes, dict):
         raise RecipeError(f"published: expected a mapping of dotted keys to values, got {changes!r}")
     if wanted and not changes:
         raise RecipeError("--published: the recipe names nothing that was published otherwise")
-    return list(changes.items()) if wanted else []
+    marked = [("title", f"as published: {title}")] if isinstance(title, str) else []
+    return [*marked, *changes.items()] if wanted else []
 
 
 def _accepted(recipe: Mapping[str, Any]) -> list[str]:

@@ -176,10 +176,10 @@ def _complete(path: Path, keys: Sequence[str]) -> dict[str, Any]:
     return content
 
 
-def free_path(path: Path) -> Path:
-    """``path``, or the first of ``stem-2.suffix``, ``stem-3.suffix``, ... that is not taken."""
+def free_path(path: Path, *beside: str) -> Path:
+    """``path``, or the first of ``stem-2.suffix``, ``stem-3.suffix`` that is free, as is each suffix ``beside``."""
     number, free = 1, path
-    while free.exists():
+    while any(taken.exists() for taken in (free, *(free.with_suffix(suffix) for suffix in beside))):
         number += 1
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free

@@ -10,7 +10,7 @@ from typing import Any
 
 from logprob.data import Dataset
 from logprob.distributions import DistributionModule
-from logprob.experiments.errors import DivergedError, RunError
+from logprob.experiments.errors import DivergedError, RecipeError, RunError
 from logprob.experiments.figures import Painter, draw_run
 from logprob.experiments.files import locked
 from logprob.experiments.fit import Fit, Watcher
@@ -52,7 +52,7 @@ def run(
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"auto"``.
         imports: modules whose classes the recipe may name besides logprob's.
         again: run in a new folder even if this run is there already.
-        checkpoint_every: seconds between checkpoints. It changes no result.
+        checkpoint_every: seconds between checkpoints, 0 for one every epoch. It changes no result.
         smoke: go through everything in seconds: two updates a phase on a few rows that stand in for the data.
         published: make the changes that the recipe lists under ``published``: what its paper did otherwise.
         loggers: of ``"csv"``, ``"tensorboard"`` and ``"wandb"``. They change no result.
@@ -65,12 +65,12 @@ def run(
     Raises:
         RecipeError: if the recipe is wrong. No folder was made.
         DivergedError: if the loss was not finite. The folder keeps the last good checkpoint and says so.
-        RunError: if the folder holds an unfinished run, or cannot be written.
+        RunError: if the folder holds an unfinished run or one under way, or cannot be written.
 
     Example:
         >>> run("npc2/mring", {"model.units": 4, "epochs": 10})  # doctest: +SKIP
     """
-    check_loggers(loggers)
+    _check_options(loggers, checkpoint_every)
     name, values = _read(recipe)
     pairs = list(overrides.items()) if isinstance(overrides, Mapping) else list(overrides)
     checked = check_recipe(name, values, pairs, imports, published)
@@ -80,7 +80,7 @@ def run(
     if folder.path.exists():
         _refuse_other_data(folder, folder.run(), data)
         return _already_there(folder, say)
-    about = announce(name, prepared.recipe["seed"], data, device, data_root, smoke)
+    about = announce(name, prepared.recipe["seed"], data, device, data_root, smoke, published)
     folder.create(prepared.recipe.yaml(), about)
     say(f"run {folder.path}")
     with locked(folder.path), _fit(folder, prepared, checkpoint_every, loggers, watchers, say) as fit:
@@ -117,7 +117,7 @@ def resume(
     Raises:
         RunError: if the folder is no run, its checkpoint is damaged, or the data have changed.
     """
-    check_loggers(loggers)
+    _check_options(loggers, checkpoint_every)
     place = RunFolder(Path(folder))
     about = place.run()
     if checkpoint == "best":
@@ -191,6 +191,12 @@ def _fit(
         yield prepared.fit([Saver(folder, checkpoint_every), *painter, *logging, *watchers])
 
 
+def _check_options(loggers: Sequence[str], checkpoint_every: float) -> None:
+    check_loggers(loggers)
+    if not checkpoint_every >= 0:
+        raise RecipeError(f"checkpoint_every: expected at least 0 seconds, got {checkpoint_every}")
+
+
 def _read(recipe: str | Path | Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     if isinstance(recipe, Mapping):
         return "recipe", recipe
@@ -206,6 +212,8 @@ def _folder(out: Path, recipe: CheckedRecipe, again: bool) -> Path:
 def _already_there(folder: RunFolder, say: Say) -> Result:
     result = folder.result()
     if result is None:
+        with locked(folder.path):  # says so if the run is not unfinished but under way
+            pass
         raise RunError(
             f"{folder.path} holds this run, unfinished; `logprob resume {folder.path}` takes it to its end, "
             "--again starts anew in a new folder"

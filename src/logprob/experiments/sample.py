@@ -13,11 +13,12 @@ from logprob.data import Dataset
 from logprob.experiments.errors import RecipeError, RunError
 from logprob.experiments.figures.canvas import save
 from logprob.experiments.figures.images import image_grid, pixels_of
-from logprob.experiments.files import write_atomically
+from logprob.experiments.files import write_atomically, write_json
 from logprob.experiments.results import RunFolder, free_path
 from logprob.experiments.runner import load_run
 from logprob.experiments.sampling import Inverse, draw_rows, drawer, inverses
 from logprob.experiments.seeding import fixed_draws
+from logprob.experiments.versions import versions
 
 SHOWN = 200  # images of the picture
 
@@ -35,8 +36,8 @@ def sample_run(
 ) -> list[Path]:
     """Draw samples of a run's model into its folder: ``samples.npy`` and, of images, a picture beside it.
 
-    Nothing is overwritten: where the name is taken, it becomes ``samples-2.npy`` and so on. The rows are in the
-    units of the model's data, as :func:`load` gives them.
+    ``samples.json`` says how they were drawn. Nothing is overwritten: where a name is taken, all become
+    ``samples-2`` and so on. The rows are in the units of the model's data, as :func:`load` gives them.
 
     Args:
         folder: of the run.
@@ -65,17 +66,23 @@ def sample_run(
             rows = draw_rows(drawer(prepared.model, inverse), count)
     except NotImplementedError as error:
         raise RunError(f"cannot sample: {error}") from None
-    return _write(place, rows, prepared.dataset, inverse if len(inverses(prepared.model)) > 1 else "")
+    path = free_path(place.path / "samples.npy", ".json", ".png")
+    how = {"checkpoint": checkpoint, "inverse": inverse, "seed": seed, "count": count, "device": str(prepared.device)}
+    write_json(path.with_suffix(".json"), how | {"versions": versions()})
+    _write(path, rows)
+    title = "samples" + f" by the {inverse} inverse" * (len(inverses(prepared.model)) > 1)
+    return [path, path.with_suffix(".json"), *_picture(path.with_suffix(".png"), rows, prepared.dataset, title)]
 
 
-def _write(folder: RunFolder, rows: Tensor, dataset: Dataset, inverse: str) -> list[Path]:
-    path = free_path(folder.path / "samples.npy")
+def _write(path: Path, rows: Tensor) -> None:
     content = BytesIO()
     np.save(content, rows.numpy())
     write_atomically(path, content.getvalue())
+
+
+def _picture(path: Path, rows: Tensor, dataset: Dataset, title: str) -> list[Path]:
     if dataset.image_shape is None:
-        return [path]
+        return []
     pixels = pixels_of(dataset.train.x, dataset.image_shape, dataset.categories)
-    picture = free_path(path.with_suffix(".png"))
-    save(image_grid(rows[:SHOWN], pixels, "samples" + f" by the {inverse} inverse" * bool(inverse)), picture)
-    return [path, picture]
+    save(image_grid(rows[:SHOWN], pixels, title), path)
+    return [path]

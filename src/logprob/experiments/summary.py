@@ -20,7 +20,13 @@ DROPPED = 100  # updates left out of the timing at either end of a long run
 
 
 def announce(
-    recipe: str, seed: int, data: Mapping[str, Any], device: str, data_root: str | Path | None, smoke: bool
+    recipe: str,
+    seed: int,
+    data: Mapping[str, Any],
+    device: str,
+    data_root: str | Path | None,
+    smoke: bool,
+    published: bool,
 ) -> dict[str, Any]:
     """What is written before training starts."""
     return {
@@ -32,6 +38,7 @@ def announce(
         "data_root": None if data_root is None else str(Path(data_root).resolve()),
         "folder": os.getcwd(),  # relative paths in the recipe start here
         "smoke": smoke,
+        "published": published,
         "data": data,
         "versions": versions(),
     }
@@ -59,6 +66,7 @@ def summarise(prepared: Prepared, fit: Fit, about: Mapping[str, Any], outcome: M
     return {key: value for key, value in outcome.items() if not key.endswith("_seconds")} | {
         "recipe": about["recipe"],
         "title": prepared.recipe["title"],
+        "published": about.get("published", False),
         "seed": prepared.recipe["seed"],
         "parameters": sum(parameter.numel() for parameter in prepared.model.parameters()),
         "best": {"phase": best.phase, "epoch": best.epoch},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def learning_curves(records: list[dict[str, Any]], metric: str) -> Figure:
         key = f"{split}/{metric}"
         there = [(epoch, float(record[key])) for epoch, record in zip(epochs, records, strict=True) if key in record]
         if np.isfinite([value for _, value in there]).any():
-            top.plot(*zip(*there, strict=True), label=label, marker="." if len(there) == 1 else None)
+            top.plot(*zip(*there, strict=True), label=label, marker=_marker(there))
     _clip_start(top, records, metric)
     top.set_ylabel(metric.replace("_", " "))
     if top.lines:
@@ -37,14 +38,19 @@ def learning_curves(records: list[dict[str, Any]], metric: str) -> Figure:
     rates = [record["learning_rate"] for record in records]
     if 0 < min(rates) < max(rates):
         bottom.set_yscale("log")
-    bottom.plot(epochs, rates, color="0.4")
-    bottom.xaxis.get_major_locator().set_params(integer=True)
+    bottom.plot(epochs, rates, color="0.4", marker=_marker(rates))
+    bottom.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     bottom.set_ylabel("learning rate")
     bottom.set_xlabel("epoch")
     for index in range(1, len(records)):
         if records[index]["phase"] != records[index - 1]["phase"]:
             top.axvline(index + 0.5, color="0.7", linewidth=0.8)
     return figure
+
+
+def _marker(points: Sequence[Any]) -> str | None:
+    """A line through one point alone would not be seen."""
+    return "." if len(points) == 1 else None
 
 
 def _clip_start(axis: Any, records: list[dict[str, Any]], metric: str) -> None:

@@ -38,7 +38,8 @@ def inverse_pairs(model: nn.Module) -> list[Pair]:
 def filter_figure(pairs: list[Pair]) -> Figure:
     """One layer a row: weight, inverse weight and, for matrices and 1x1 kernels, their product.
 
-    Kernels larger than one pixel are laid out output channels down, input channels across.
+    Kernels larger than one pixel are laid out output channels down, input channels across. The title says what is
+    left out of a large model.
     """
     chosen = [pairs[index] for index in np.linspace(0, len(pairs) - 1, min(LAYERS, len(pairs))).round().astype(int)]
     matrices = any(_is_matrix(pair.weight) for pair in chosen)
@@ -53,7 +54,18 @@ def filter_figure(pairs: list[Pair]) -> Figure:
         for axis, (title, values) in zip(row, panels.items(), strict=False):
             _draw(figure, axis, values, title)
         row[0].set_ylabel(pair.name or "layer", fontsize=8)
+    if left_out := _left_out(pairs, chosen):
+        figure.suptitle(left_out, fontsize=10)
     return figure
+
+
+def _left_out(pairs: list[Pair], chosen: list[Pair]) -> str:
+    """``"6 of 9 layers, first 12 of 16 channels"``, or as much of that as is so."""
+    parts = [f"{len(chosen)} of {len(pairs)} layers"] if len(chosen) < len(pairs) else []
+    channels = {max(pair.weight.shape[:2]) for pair in chosen if not _is_matrix(pair.weight)}
+    if wide := sorted(number for number in channels if number > KERNELS):
+        parts.append(f"first {KERNELS} of {' or '.join(map(str, wide))} channels")
+    return ", ".join(parts)
 
 
 def _draw(figure: Figure, axis: Any, values: Tensor, title: str) -> None:
