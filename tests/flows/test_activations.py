@@ -111,6 +111,29 @@ def test_newton_reaches_rounding(alpha):
         torch.testing.assert_close(layer(layer.inverse(z))[0], z, rtol=1e-14, atol=1e-14)
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_ends_of_the_line_are_mapped_to_themselves(name):
+    ends = torch.tensor([-torch.inf, torch.inf], dtype=torch.float64).repeat_interleave(12).reshape(2, *SHAPE)
+    assert torch.equal(make(name).inverse(ends), ends)
+
+
+def test_inverses_that_no_float_holds_are_infinite():
+    large = torch.tensor([[-3e38, 3e38]])
+    assert torch.equal(SmoothLeakyReLU(0.3).inverse(large), torch.tensor([[-torch.inf, 3e38]]))
+    assert torch.equal(SmoothTanh(1.0, 0.1).inverse(large), large.sign() * torch.inf)
+    z = torch.tensor([[torch.inf, -torch.inf, 0.5]], dtype=torch.float64, requires_grad=True)
+    SmoothLeakyReLU(0.25).inverse(z).sum().backward()
+    torch.testing.assert_close(z.grad[0, :2], torch.tensor([1.0, 4.0]).double())
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_an_empty_batch(name):
+    layer, x = make(name), torch.zeros(0, *SHAPE, dtype=torch.float64)
+    z, ladj = layer(x)
+    assert z.shape == layer.inverse(z).shape == x.shape
+    assert ladj.shape == (0,)
+
+
 def test_selu_warns_and_has_no_inverse_below_its_range():
     with pytest.warns(UserWarning, match="total mass below one"):
         layer = SELU()

@@ -252,3 +252,12 @@ def test_errors_say_what_was_expected(case):
     call, message = ERRORS[case]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_no_images(split):
+    flow = Glow((1, 4, 4), blocks=2, steps=1, width=4, split=split)
+    flow.initialize(torch.randn(8, 1, 4, 4))
+    x = torch.zeros(0, 1, 4, 4)
+    assert flow().log_prob(x).shape == flow.surrogate_log_prob(x).log_prob.shape == (0,)
+    assert flow().sample((0,)).shape == x.shape

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from logprob.flows.conv_band import BandFactors
-from logprob.flows.conv_geometry import ConvGeometry, tap_counts
+from logprob.flows.conv_geometry import ConvGeometry, same_size, tap_counts
 from logprob.flows.conv_log_det import MANY, TOLERANCE, _BandLogDet, _residual, conv_log_det, conv_solve, eliminate
 
 FOLDER = Path(__file__).parents[1] / "golden" / "snf"
@@ -31,6 +31,7 @@ OPERATORS = {
     "circular": (2, (5, 4), ConvGeometry((3, 3), circular=True)),
     "circular, dilation, groups": (4, (5, 6), ConvGeometry((3, 3), (2, 1), 2, circular=True)),
 }
+GEOMETRY = ConvGeometry((3, 3))
 ZERO_PADDED = [name for name in OPERATORS if "circular" not in name]
 
 
@@ -109,6 +110,37 @@ def test_every_operator_is_solved_and_the_solution_differentiated(name):
     expected = torch.autograd.grad((by_matrix(z, kernel) * weights).sum(), (z, kernel))
     got = torch.autograd.grad((conv_solve(z, kernel, geometry) * weights).sum(), (z, kernel))
     torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_an_empty_batch_is_solved(name):
+    channels, image_size, geometry = OPERATORS[name]
+    kernel = random_kernel(channels, geometry).requires_grad_()
+    z = torch.zeros(0, channels, *image_size, requires_grad=True)
+    x = conv_solve(z, kernel, geometry)
+    assert x.shape == z.shape
+    x.sum().backward()
+    assert not kernel.grad.any()
+
+
+def test_the_gradient_of_the_band_path_takes_unit_vectors_a_few_at_a_time(monkeypatch):
+    kernel = random_kernel(2, GEOMETRY).unsqueeze(0).requires_grad_()
+    rows = []
+    monkeypatch.setattr("logprob.flows.conv_log_det.CHUNK", 7)
+    monkeypatch.setattr(
+        "logprob.flows.conv_log_det._adjoint",
+        lambda factors, units: rows.append(len(units)) or factors.solve(units.T, transposed=True).T,
+    )
+    (got,) = torch.autograd.grad(_BandLogDet.apply(kernel, (4, 5)), kernel)
+    (expected,) = torch.autograd.grad(eliminate(kernel, (4, 5)).log_det, kernel)
+    torch.testing.assert_close(got, expected)
+    assert rows == [7, 7, 7, 7, 7, 5]
+
+
+@pytest.mark.parametrize("padding", ["valid", "full", 0])
+def test_a_padding_that_changes_the_size_is_refused(padding):
+    with pytest.raises(ValueError, match=rf"padding must be 'same' or \(1, 1\), .* got {padding!r}"):
+        same_size(2, 3, padding=padding)
 
 
 def test_many_right_hand_sides_are_solved_by_elimination_and_few_by_the_band():

@@ -102,6 +102,49 @@ def test_values_that_are_no_categories_have_no_probability():
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.parametrize("call", ["surrogate_log_prob", "dequantize", "reconstruct", "initialize"])
+@pytest.mark.parametrize("wrong", [3, -1, 200])
+def test_values_that_are_no_categories_are_named(call, wrong):
+    x = torch.tensor([[0, 1, wrong, 2]], dtype=torch.int16)
+    with pytest.raises(ValueError, match=rf"values must be in 0 .. 2, got .*{wrong}"):
+        getattr(make(), call)(x)
+
+
+def test_the_surrogate_of_rows_under_a_function_transform_does_not_look_at_the_values():
+    model, x = make(), rows()
+    z = torch.func.vmap(lambda row: model.dequantize(row[None])[0][0], randomness="different")(x)
+    assert torch.equal(z.floor().long(), x)
+
+
+def test_a_law_of_the_noise_may_share_its_parts():
+    class Shared(DequantizationNoise):
+        def __init__(self):
+            super().__init__()
+            self.first = torch.nn.Linear(4, 4)
+            self.second = self.first
+
+        def forward(self, x, generator=None):
+            u = torch.sigmoid(self.second(self.first(x)))
+            return u, x.new_zeros(len(x))
+
+    noise, x = Shared(), rows()
+    distribution = Dequantized(make_flow(), 3, noise)()
+    expected = distribution.log_prob_bound(x)
+    with torch.no_grad():
+        noise.first.weight.mul_(2)
+    assert torch.equal(distribution.log_prob_bound(x), expected)
+    expected.sum().backward()
+    assert (noise.first.weight.grad != 0).any()
+
+
+@pytest.mark.parametrize("noise", ["uniform", "variational"])
+def test_no_rows(noise):
+    model, x = make(noise), rows()[:0]
+    assert model().log_prob_bound(x, samples=3).shape == model.surrogate_log_prob(x).log_prob.shape == (0,)
+    assert model().log_prob_bound(x, 3, torch.Generator()).shape == (0,)
+    assert model.reconstruct(x).shape == x.shape
+
+
 def test_shapes():
     model = make()
     assert model().log_prob_bound(torch.zeros(5, 2, 4).long(), samples=3).shape == (5, 2)

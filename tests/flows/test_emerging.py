@@ -143,6 +143,25 @@ def test_a_zero_on_the_diagonal_is_reported_as_minus_infinity():
     assert layer(images(2).float())[1].tolist() == [-float("inf")] * 2
 
 
+@each_layer
+def test_half_precision_and_autocast_solve_in_float32(make):
+    layer, x = make(3), images().float()
+    z = layer(x)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(layer.inverse(z), x, rtol=0, atol=1e-4)
+    layer, z = layer.bfloat16(), z.bfloat16()
+    assert layer.inverse(z).dtype == layer(z)[0].dtype == torch.bfloat16
+    torch.testing.assert_close(layer.inverse(z).float(), x, rtol=0, atol=0.1)
+
+
+@each_layer
+def test_an_empty_batch(make):
+    layer, x = make(3), images(batch=0).float()
+    z, ladj = layer(x)
+    assert z.shape == layer.inverse(z).shape == x.shape
+    assert ladj.shape == (0,)
+
+
 def test_flip():
     check_transform(Flip().transform(), images())
 

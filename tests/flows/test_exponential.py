@@ -244,6 +244,21 @@ def test_autocast_keeps_the_precision_of_the_norm():
     torch.testing.assert_close(z.float(), expected[0], rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype):
+    layer, x = ExponentialConv2d(2, (3, 4)).to(dtype), torch.randn(2, 2, 3, 4, dtype=dtype)
+    z, ladj = layer(x)
+    assert z.dtype == ladj.dtype == layer.inverse(z).dtype == dtype
+    torch.testing.assert_close(layer.inverse(z), x, rtol=0, atol=0.1)
+
+
+def test_an_empty_batch():
+    layer, x = ExponentialConv2d(2, (3, 4)), torch.zeros(0, 2, 3, 4)
+    z, ladj = layer(x)
+    assert z.shape == layer.inverse(z).shape == x.shape
+    assert ladj.shape == (0,)
+
+
 def test_copies_agree():
     layer, other = ExponentialConv2d(2, (3, 4)).eval(), ExponentialConv2d(2, (3, 4)).eval()
     other.load_state_dict(layer.state_dict())

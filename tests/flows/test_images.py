@@ -116,6 +116,36 @@ def test_layers_compile_and_map(name):
         torch.testing.assert_close(tuple(got), expected)
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_an_empty_batch(name):
+    layer, x = LAYERS[name](), torch.zeros(0, *SHAPE)
+    z, ladj = layer(x)
+    assert z.shape == (0, *layer.output_shape(SHAPE))
+    assert layer.inverse(z).shape == x.shape
+    assert ladj.shape == (0,)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_know_the_rank_of_their_output_before_they_see_data(name):
+    layer = LAYERS[name]()
+    rank = layer.event_dim if layer.output_dim is None else layer.output_dim
+    assert rank == layer.transform().codomain.event_dim == len(layer.output_shape(SHAPE))
+
+
+def test_vectors_become_images():
+    layer = Unflatten(SHAPE)
+    assert (layer.event_dim, layer.output_dim) == (1, 3)
+    assert layer.transform().codomain.event_dim == 3
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_squares_are_those_of_torch(factor):
+    x = torch.randn(2, 3, 6, 12)
+    z, _ = Squeeze(factor)(x)
+    assert torch.equal(z, torch.nn.functional.pixel_unshuffle(x, factor))
+    assert torch.equal(Squeeze(factor).inverse(z), x)
+
+
 def test_squeeze_is_the_published_one():
     file = load("layers")
     for layer, name in ((Squeeze(), "sq"), (Unsqueeze(), "unsq")):

@@ -314,3 +314,14 @@ def test_nothing_is_kept_from_step_to_step():
     for _ in range(3):
         layer.surrogate(x)
     assert all(torch.equal(value, state[name]) for name, value in layer.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_layer_of_half_precision_is_exact_to_its_digits(dtype):
+    layer = layer_near_inverse().to(dtype)
+    x = torch.randn(5, 6, dtype=dtype)
+    z, ladj = layer(x)
+    assert z.dtype == ladj.dtype == dtype
+    layer.synchronize()
+    torch.testing.assert_close(layer.inverse(z), x, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(ladj[0].double(), torch.linalg.slogdet(layer.weight.double())[1], rtol=0.02, atol=0.02)

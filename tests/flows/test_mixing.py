@@ -123,6 +123,41 @@ def test_single_precision_round_trip(make):
     assert (layer.inverse(layer(x)[0]) - x).abs().max() < 1e-5
 
 
+@each_layer
+def test_autocast_leaves_the_matrix_its_precision(make):
+    layer = make()
+    x = torch.randn(3, layer.channels, 4, 4)
+    expected, log_det = layer.matrix(), layer(x)[1]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer.matrix(), expected)
+        z, ladj = layer(x)
+        torch.testing.assert_close(layer.inverse(z).float(), x, rtol=0, atol=0.05)
+        torch.testing.assert_close(layer.inverse(layer.inverse(x) * 0 + x), layer.inverse(x))
+    assert torch.equal(ladj, log_det)
+
+
+@each_layer
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_goes_through_float32(make, dtype):
+    layer = make().to(dtype)
+    x = torch.randn(3, layer.channels, 4, 4, dtype=dtype)
+    z, ladj = layer(x)
+    back = layer.inverse(z)
+    assert z.dtype == ladj.dtype == back.dtype == dtype
+    torch.testing.assert_close(back, x, rtol=0, atol=0.05)
+    (z.square().sum() - ladj.sum() + back.sum()).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in layer.parameters())
+
+
+@each_layer
+def test_an_empty_batch(make):
+    layer = make()
+    x = torch.zeros(0, layer.channels, 4, 3)
+    z, ladj = layer(x)
+    assert z.shape == layer.inverse(z).shape == x.shape
+    assert ladj.shape == (0,)
+
+
 def test_errors():
     with pytest.raises(ValueError, match="channels must be at least 1, got 0"):
         Conv1x1(0)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from logprob.flows.flow import Flow
 from logprob.flows.normalization import ActNorm
@@ -146,6 +147,32 @@ def test_a_distribution_does_not_initialize_its_copy_of_the_parameters():
         flow().log_prob(torch.randn(4, 3))
     flow.initialize(torch.randn(8, 3))
     assert torch.isfinite(flow().log_prob(torch.randn(4, 3))).all()
+
+
+@pytest.mark.parametrize("use_buffers", [False, True])
+def test_an_average_made_before_the_first_batch_is_ready_after_it(use_buffers):
+    layer, x = ActNorm(3), torch.randn(4, 3)
+    average = AveragedModel(layer, use_buffers=use_buffers)
+    layer.initialize(2 + 3 * torch.randn(8, 3))
+    average.update_parameters(layer)
+    for call in (average, average.module.inverse):
+        torch.testing.assert_close(call(x), (layer if call is average else layer.inverse)(x))
+    assert average.module.initialized
+
+
+def test_a_trained_state_may_be_borrowed_and_does_not_stay():
+    trained, fresh, x = ready(), ActNorm(3).eval(), torch.randn(4, 3)
+    state = {name: tensor.detach() for name, tensor in trained.state_dict().items()}
+    assert torch.equal(torch.func.functional_call(fresh, state, (x,))[0], trained(x)[0])
+    with pytest.raises(RuntimeError, match="initialize"):
+        fresh(x)
+
+
+def test_inside_functional_call_the_advice_is_to_initialize_the_flow_before():
+    layer = ActNorm(3)
+    state = {name: parameter.detach().clone() for name, parameter in layer.named_parameters()}
+    with pytest.raises(RuntimeError, match=r"call flow.initialize\(x\) with a batch of data before"):
+        torch.func.functional_call(layer, state, (torch.randn(4, 3),))
 
 
 @each_shape

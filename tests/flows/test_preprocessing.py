@@ -78,6 +78,21 @@ def test_learnable_normalization_has_parameters():
     assert set(fixed.state_dict()) == {"loc", "log_scale"}
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_an_empty_batch(name):
+    layer, x = LAYERS[name][0](), torch.zeros(0, 2, 2, 3)
+    z, ladj = layer(x)
+    assert z.shape == layer.inverse(z).shape == x.shape
+    assert ladj.shape == (0,)
+
+
+@pytest.mark.parametrize("layer", [Scale(4), Squash(), Logit(), PixelLogits(4)], ids=lambda layer: type(layer).__name__)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_integers_are_for_dequantized_flows(layer, dtype):
+    with pytest.raises(ValueError, match=rf"expected real numbers, got {dtype}: .* Dequantized"):
+        layer(torch.ones(2, 3, dtype=dtype))
+
+
 ERRORS = {
     "divisor": (lambda: Scale(0), "divisor must be positive"),
     "alpha": (lambda: Squash(0.5), r"alpha must be in \[0, 0.5\)"),

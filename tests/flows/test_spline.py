@@ -198,3 +198,13 @@ def test_functional_transforms_and_compilation(inverse):
 def test_errors(sizes, bound, match):
     with pytest.raises(ValueError, match=match):
         rational_quadratic_spline(torch.zeros(3), *(torch.zeros(size) for size in sizes), bound)
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize("batch", [(0, 3), (3,), (), (1, 3)], ids=str)
+def test_an_empty_batch(batch, inverse):
+    raw = [part.requires_grad_() for part in parameters(*batch)]
+    y, ladj = rational_quadratic_spline(torch.zeros(0, 3).double(), *raw, inverse=inverse)
+    assert y.shape == ladj.shape == (0, 3)
+    (y.sum() + ladj.sum()).backward()
+    assert all(part.grad.shape == part.shape for part in raw)

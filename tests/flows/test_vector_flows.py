@@ -86,6 +86,16 @@ def test_context_matters_row_by_row(name):
         layer(x, torch.zeros(2, 3).double())
 
 
+@CONTEXT
+@EACH_LAYER
+def test_an_empty_batch(name, context):
+    layer, x = LAYERS[name](context=context), torch.zeros(0, 5)
+    given = torch.zeros(0, context) if context else None
+    z, ladj = layer(x, given)
+    assert z.shape == layer.inverse(z, given).shape == x.shape
+    assert ladj.shape == (0,)
+
+
 @EACH_LAYER
 def test_wrong_shapes(name):
     with pytest.raises(ValueError, match="expected vectors of 5 features"):

@@ -54,6 +54,18 @@ def test_outputs_see_what_is_before_them(hidden, context, reverse):
         assert (by_context != 0).any(-1).any(-1).any(0).all()  # every output depends on the context
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("context", [0, 2])
+@pytest.mark.parametrize("hidden", [(1,), (2,), (3, 2), (6,), (7,), (2, 9)])
+def test_narrow_layers_let_the_last_output_see_every_input(hidden, context, reverse):
+    inputs = 8
+    network = MaskedMLP(inputs, 1, hidden, context, "tanh", reverse).double()
+    given = torch.randn(1, context).double() if context else None
+    jacobian = torch.func.jacrev(lambda x: network(x[None], given)[0, 0])(torch.randn(inputs).double())
+    last = jacobian[0].flip(0) if reverse else jacobian[-1]
+    assert (last != 0).tolist() == [True] * (inputs - 1) + [False]
+
+
 def test_a_column_is_that_of_all_outputs():
     network, x, context = MaskedMLP(5, 3, (20, 20), context=2), torch.randn(4, 5), torch.randn(4, 2)
     together = network(x, context)

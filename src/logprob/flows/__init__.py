@@ -24,6 +24,7 @@ from logprob.flows.emerging import AutoregressiveConv2d, EmergingConv2d, Flip
 from logprob.flows.exponential import BiasMap, ConvolutionExponential, ExponentialConv2d
 from logprob.flows.flow import Flow, FlowDistribution, SurrogateLogProb
 from logprob.flows.glow import Glow
+from logprob.flows.inverse_kernel import fourier_inverse_kernel, least_squares_inverse_kernel
 from logprob.flows.linear import SelfNormalizingLinear
 from logprob.flows.mixing import Conv1x1, HouseholderConv1x1, LUConv1x1
 from logprob.flows.monitors import InverseMonitor, LayerReport, monitor
@@ -104,6 +105,8 @@ __all__ = [
     "Unsqueeze",
     "VariationalNoise",
     "activation",
+    "fourier_inverse_kernel",
+    "least_squares_inverse_kernel",
     "monitor",
     "rational_quadratic_spline",
     "synchronize",

@@ -233,10 +233,14 @@ def row_sum(ladj: Tensor) -> Tensor:
 def newton(
     z: Tensor, x: Tensor, value: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor], steps: int
 ) -> Tensor:
-    """Newton's method for ``value(x) = z``: a fixed number of steps, as asking whether to stop would wait for a GPU."""
+    """Newton's method for ``value(x) = z``: a fixed number of steps, as asking whether to stop would wait for a GPU.
+
+    Where the start ``x`` is infinite so is the root.
+    """
+    start = x
     for _ in range(steps):
         x = x - (value(x) - z) / slope(x)
-    return x
+    return torch.where(start.isinf(), start, x)
 
 
 def implicit_inverse(z: Tensor, solve: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor]) -> Tensor:

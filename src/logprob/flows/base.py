@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from logprob.transforms import Transform
 
 Penalty = Literal["inverse", "both", "symmetric", "symmetric-inverse"]
 InverseMethod = Literal["exact", "approximate", "refine"]
+LogDetScale = Literal["full", "paper"]
+LogDetValue = Literal["zero", "cached", "exact"]
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,17 @@ class SurrogateOptions:
     """
 
     penalty: Penalty | None = "inverse"
-    scale: Literal["full", "paper"] = "full"
-    value: Literal["zero", "cached", "exact"] = "zero"
+    scale: LogDetScale = "full"
+    value: LogDetValue = "zero"
+
+    def __post_init__(self) -> None:
+        for name in ("penalty", "scale", "value"):
+            if getattr(self, name) not in _ACCEPTED[name]:
+                accepted = ", ".join(map(str, _ACCEPTED[name]))
+                raise ValueError(f"{name} must be one of {accepted}, got {getattr(self, name)!r}")
 
 
+_ACCEPTED = {"penalty": (None, *get_args(Penalty)), "scale": get_args(LogDetScale), "value": get_args(LogDetValue)}
 DEFAULT_OPTIONS = SurrogateOptions()
 
 
@@ -69,11 +79,13 @@ class FlowLayer(nn.Module):
     """An invertible map ``z = f(x; context)`` of batches ``(B, *event)``, usable alone in any model.
 
     A subclass implements :meth:`forward` and :meth:`inverse`, both exact, and sets ``event_dim`` (1 for vectors,
-    3 for images; elementwise maps take any event and leave 1). Where the exact log-determinant is costly it
-    also has a :meth:`surrogate`; everywhere else the surrogate *is* the exact pair.
+    3 for images; elementwise maps take any event and leave 1), and ``output_dim`` where the output has another
+    rank. Where the exact log-determinant is costly it also has a :meth:`surrogate`; everywhere else the surrogate
+    *is* the exact pair.
     """
 
     event_dim: int = 1
+    output_dim: int | None = None
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Exact ``(z, log|det dz/dx|)`` of shapes ``(B, *event)`` and ``(B,)``."""
@@ -122,6 +134,16 @@ class FlowLayer(nn.Module):
         return FlowTransform(self, context, event_dim)
 
 
+def check_method(method: str) -> None:
+    """Raise if ``method`` names no inverse.
+
+    Raises:
+        ValueError: naming those that there are.
+    """
+    if method not in get_args(InverseMethod):
+        raise ValueError(f"method must be one of {', '.join(get_args(InverseMethod))}, got {method!r}")
+
+
 def synchronize(module: nn.Module) -> None:
     """Synchronize every flow layer inside ``module``, whatever the module is."""
     if isinstance(module, FlowLayer):
@@ -156,12 +178,21 @@ class FlowTransform(Transform):
     @property
     def codomain(self) -> Any:  # type: ignore[override]
         """Real arrays; as many dimensions as the layer's output has."""
-        rank = len(self.layer.output_shape(self._shape)) if self._shape else self._event_dim
+        rank = self._event_dim if self.layer.output_dim is None else self.layer.output_dim
         return constraints.independent(constraints.real, rank)
+
+    def forward_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the output, batch dimensions included."""
+        batch = len(shape) - self._event_dim
+        return (*shape[:batch], *self.layer.output_shape(tuple(shape[batch:])))
+
+    def inverse_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the input, batch dimensions included."""
+        batch = len(shape) - self.codomain.event_dim
+        return (*shape[:batch], *self.layer.input_shape(tuple(shape[batch:])))
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Exact ``(z, log|det dz/dx|)`` at any number of batch dimensions."""
-        self._shape = tuple(x.shape[x.dim() - self._event_dim :])
         rows, batch = self._rows(x, self._event_dim)
         z, ladj = self.layer(rows, self._contexts(batch))
         return z.reshape(*batch, *z.shape[1:]), ladj.reshape(batch)
@@ -171,17 +202,15 @@ class FlowTransform(Transform):
         x = self.layer.inverse(rows, self._contexts(batch))
         return x.reshape(*batch, *x.shape[1:])
 
-    _shape: tuple[int, ...] = ()
-
     def _rows(self, x: Tensor, event_dim: int) -> tuple[Tensor, torch.Size]:
         batch = x.shape[: x.dim() - event_dim]
-        return x.reshape(-1, *x.shape[len(batch) :]), batch
+        return x.reshape(math.prod(batch), *x.shape[len(batch) :]), batch
 
     def _contexts(self, batch: torch.Size) -> Tensor | None:
         if self.context is None:
             return None
         wide = self.context.expand(*batch, self.context.shape[-1])
-        return wide.reshape(-1, wide.shape[-1])
+        return wide.reshape(math.prod(batch), wide.shape[-1])
 
     def parameters(self) -> tuple[Any, ...]:
         """The layer's kind, its state and the context."""

@@ -11,6 +11,15 @@ from torch.distributions import Distribution, Independent, Laplace, Normal, Unif
 from logprob.distributions import DistributionModule
 
 
+class _EventSum(Independent):
+    """``Independent``, whose log-density of an empty batch torch cannot form."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        each: Tensor = self.base_dist.log_prob(value)
+        rank = self.reinterpreted_batch_ndims
+        return each.flatten(each.dim() - rank).sum(-1) if rank else each
+
+
 class _Standard(DistributionModule):
     """Independent standard variables of a given shape; it has no parameters."""
 
@@ -27,7 +36,7 @@ class _Standard(DistributionModule):
 
     def _independent(self, kind: Callable[..., Distribution], first: float, second: float) -> Distribution:
         a, b = ((self.zero + value).expand(self.shape) for value in (first, second))
-        return Independent(kind(a, b, validate_args=False), len(self.shape), validate_args=False)
+        return _EventSum(kind(a, b, validate_args=False), len(self.shape), validate_args=False)
 
 
 class StandardNormal(_Standard):
@@ -81,4 +90,4 @@ class ConditionalNormal(DistributionModule):
             raise ValueError("a conditional base needs a context")
         loc, log_scale = self.network(context).chunk(2, dim=-1)
         loc, log_scale = (part.reshape(*part.shape[:-1], *self.shape) for part in (loc, log_scale))
-        return Independent(Normal(loc, log_scale.exp(), validate_args=False), len(self.shape), validate_args=False)
+        return _EventSum(Normal(loc, log_scale.exp(), validate_args=False), len(self.shape), validate_args=False)

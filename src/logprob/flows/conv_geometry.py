@@ -138,8 +138,10 @@ def same_size(
         raise ValueError(f"groups must divide channels, got {groups} groups of {channels} channels")
     if _pair(stride) != (1, 1):
         raise ValueError(f"stride must be 1: the output of an invertible map is as large as its input, got {stride}")
-    if padding != "same" and _pair(padding) != geometry.padding:
-        raise ValueError(f"padding must be {geometry.padding}, so that the image keeps its size, got {padding}")
+    if padding != "same" and (isinstance(padding, str) or _pair(padding) != geometry.padding):
+        raise ValueError(
+            f"padding must be 'same' or {geometry.padding}, so that the image keeps its size, got {padding!r}"
+        )
     return geometry
 
 

@@ -31,6 +31,7 @@ from logprob.flows.conv_band import BandFactors
 from logprob.flows.conv_block import BlockFactors, eliminate
 from logprob.flows.conv_geometry import ConvGeometry
 from logprob.flows.inverse_kernel import kernel_spectrum
+from logprob.flows.tracing import is_traced
 
 TOLERANCE = 1e-8  # largest relative residual of a block elimination that is trusted
 MANY = 32  # right-hand sides from which block elimination is the faster way to solve on a CPU
@@ -90,6 +91,8 @@ class _Solve(torch.autograd.Function):
     @staticmethod
     def forward(z: Tensor, weight: Tensor, geometry: ConvGeometry) -> Tensor:
         blocks, right = geometry.split(weight).double(), z.double()
+        if not z.numel():  # which the Fourier transform does not take
+            return z.clone()
         if geometry.circular:
             x = _solve_circular(right, blocks, geometry)
         elif geometry.kernel_size == (1, 1):
@@ -144,7 +147,7 @@ def _solve_block(z: Tensor, blocks: Tensor) -> Tensor:
 
 def _solve_rows(right: Tensor, blocks: Tensor, image_size: tuple[int, int]) -> Tensor:
     """Right-hand sides ``(groups, N, B)``, N in the order rows, columns, channels."""
-    traced = _is_traced(right) or _is_traced(blocks)
+    traced = is_traced(right) or is_traced(blocks)
     if traced or not blocks.is_cpu or right.shape[-1] >= MANY:
         factors = eliminate(blocks, image_size)
         fits = _residual(factors, blocks, image_size) <= TOLERANCE
@@ -159,7 +162,7 @@ def _log_det(blocks: Tensor, image_size: tuple[int, int]) -> Tensor:
     """Of kernels ``(groups, C, C, kh, kw)`` without dilation."""
     if _transposed(blocks, image_size):
         return _log_det(blocks.mT, image_size[::-1])
-    traced, differentiable = _is_traced(blocks), torch.is_grad_enabled() and blocks.requires_grad
+    traced, differentiable = is_traced(blocks), torch.is_grad_enabled() and blocks.requires_grad
     if traced or differentiable or not blocks.is_cpu:
         factors = eliminate(blocks, image_size)
         fits = _residual(factors, blocks, image_size) <= TOLERANCE
@@ -197,7 +200,9 @@ def _trace_gradient(kernel: Tensor, image_size: tuple[int, int]) -> Tensor:
     geometry = ConvGeometry((kernel.shape[2], kernel.shape[3]))
     factors, total = BandFactors(kernel, image_size), torch.zeros_like(kernel)
     size = kernel.shape[0] * math.prod(image_size)
-    for units in torch.eye(size, dtype=kernel.dtype, device=kernel.device).split(CHUNK):
+    for start in range(0, size, CHUNK):
+        count = min(CHUNK, size - start)
+        units = torch.eye(count, size, dtype=kernel.dtype, device=kernel.device).roll(start, 1)
         images = [
             rows.unflatten(1, (*image_size, -1)).permute(0, 3, 1, 2) for rows in (_adjoint(factors, units), units)
         ]
@@ -243,8 +248,3 @@ def _transposed(blocks: Tensor, image_size: tuple[int, int]) -> bool:
 
 def _by_group(z: Tensor, groups: int) -> Tensor:
     return z.unflatten(1, (groups, -1))
-
-
-def _is_traced(tensor: Tensor) -> bool:
-    """Whether Python cannot branch on its values: in compiled code, or inside a function transform."""
-    return torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(tensor)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from logprob.flows.base import DEFAULT_OPTIONS, Energy, FlowLayer, InverseMethod, Surrogate, SurrogateOptions
+from logprob.flows.base import DEFAULT_OPTIONS, Energy, InverseMethod, Surrogate, SurrogateOptions, check_method
 from logprob.flows.conv_geometry import ConvGeometry, same_size
 from logprob.flows.conv_log_det import conv_log_det, conv_solve
 from logprob.flows.inverse_kernel import best_inverse_kernel
-from logprob.flows.inverse_weight import KEEPS_INVERSE, check_log_det, hold_inverse, require_inverse
+from logprob.flows.inverse_weight import InverseWeightLayer, check_name
 from logprob.flows.refinement import refine
 from logprob.flows.self_normalizing_conv import relative_conv2d, self_normalizing_conv2d
 
 ConvLogDet = Literal["self-normalizing", "resync", "exact", "constant", "relative", "probe"]
 ConvStart = Literal["identity-noise", "orthogonal", "identity", "flip"]
-LOG_DETS = ("self-normalizing", "resync", "exact", "constant", "relative", "probe")
 UNKNOWN_IMAGE = (12, 12)  # stands in for the image size where R is first made before any image is seen
 
 
-class SelfNormalizingConv2d(FlowLayer):
+class SelfNormalizingConv2d(InverseWeightLayer):
     """``z = W * x + b`` of images ``(B, C, H, W)``, with the kernel R of a learned inverse beside that of W.
 
     ``layer(x)`` is exact: ``ladj = log|det T|`` of the operator T of W on the image. Training calls
@@ -65,7 +64,7 @@ class SelfNormalizingConv2d(FlowLayer):
         inverse_weight: R, of the same shape: a parameter, a buffer, or None, as the mode wants.
         bias: ``(C,)`` or None.
         image_size: ``(H, W)``, or None as long as it is not known; kept in the state.
-        cached_log_det: ``log|det T|`` at the last :meth:`synchronize`, a scalar buffer; zero before.
+        cached_log_det: ``log|det T|`` at the last :meth:`synchronize`, a scalar buffer; infinite before.
 
     Raises:
         ValueError: for an even kernel or another stride or padding, channels that groups do not divide, an unknown
@@ -88,8 +87,6 @@ class SelfNormalizingConv2d(FlowLayer):
     """
 
     event_dim = 3
-    inverse_weight: Tensor | None
-    cached_log_det: Tensor
 
     def __init__(
         self,
@@ -112,14 +109,17 @@ class SelfNormalizingConv2d(FlowLayer):
         self.channels, self.probes = channels, probes
         self.geometry = same_size(channels, kernel_size, dilation, groups, padding_mode, stride, padding)
         self.image_size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
-        self._log_det = self._checked(log_det)
+        self._check_log_det(log_det)
+        self._log_det = log_det
         start = init or ("orthogonal" if self.geometry.kernel_size == (1, 1) else "identity-noise")
         weight, deviation = _start(channels, self.geometry, start)
         self.weight = nn.Parameter(weight)
         inverse = self.geometry.flip(weight) if start == "flip" else self._best_inverse()
-        hold_inverse(self, inverse, log_det)
+        self._hold_inverse(inverse)
         self.bias = nn.Parameter(deviation * torch.randn(channels)) if bias else None
-        self.register_buffer("cached_log_det", torch.zeros(()))
+        self.register_buffer("cached_log_det", torch.tensor(torch.inf))
+        if self.image_size is not None:
+            self.cached_log_det.copy_(conv_log_det(weight, self.image_size, self.geometry))
 
     def extra_repr(self) -> str:
         """Size and mode."""
@@ -128,19 +128,6 @@ class SelfNormalizingConv2d(FlowLayer):
             f"{self.channels}, kernel_size={kernel}, log_det={self.log_det!r}, bias={self.bias is not None}, "
             f"dilation={dilation}, groups={groups}, padding_mode={'circular' if circular else 'zeros'!r}"
         )
-
-    @property
-    def log_det(self) -> ConvLogDet:
-        """Name of the gradient of the log-determinant; setting it makes or drops ``inverse_weight``."""
-        return self._log_det
-
-    @log_det.setter
-    def log_det(self, name: ConvLogDet) -> None:
-        self._log_det = self._checked(name)
-        inverse = self.inverse_weight
-        if name in KEEPS_INVERSE and inverse is None:
-            inverse = self._best_inverse()
-        hold_inverse(self, inverse, name)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Exact ``(W * x + b, log|det T|)``; see :func:`logprob.flows.conv_log_det.conv_log_det` for the cost."""
@@ -164,20 +151,19 @@ class SelfNormalizingConv2d(FlowLayer):
         if self.log_det in ("constant", "probe"):
             ladj = value if self.log_det == "constant" else value + self._probe(x)
             return Surrogate(self.geometry.apply(x, self.weight, self.bias), ladj.expand(len(x)))
-        inverse = require_inverse(self, self.inverse_weight)
-        if self.log_det == "resync":  # R is no parameter: nothing is penalised
-            options = SurrogateOptions(None, options.scale, options.value)
+        inverse, options = self._require_inverse(), self._without_penalty(options)
         z, ladj, energy = self_normalizing_conv2d(x, self.weight, inverse, self.bias, self.geometry, options, value)
         energies = () if energy is None else (Energy(energy, self.channels * height * width),)
         return Surrogate(z, ladj.expand(len(x)), energies)
 
     def inverse(self, z: Tensor, context: Tensor | None = None, method: InverseMethod = "exact") -> Tensor:
         """``T^-1 (z - b)`` by elimination, or ``R * (z - b)``, or the latter refined until it is exact."""
+        check_method(method)
         self._see(z)
         shifted = z if self.bias is None else z - self.bias[:, None, None]
         if method == "exact":
             return self._solve(shifted)
-        kernel, geometry = require_inverse(self, self.inverse_weight), self.geometry
+        kernel, geometry = self._require_inverse(), self.geometry
         if method == "approximate":
             return geometry.apply(shifted, kernel)
         return refine(
@@ -196,7 +182,7 @@ class SelfNormalizingConv2d(FlowLayer):
         if size is None and self.geometry.kernel_size != (1, 1):
             raise ValueError("synchronize() needs the image size: give image_size, or call the layer on images first")
         if self.inverse_weight is not None:
-            self.inverse_weight.copy_(self._best_inverse())
+            self._set_inverse(self._best_inverse())
         if size is not None:
             self.cached_log_det.copy_(conv_log_det(self.weight, size, self.geometry))
 
@@ -236,21 +222,22 @@ class SelfNormalizingConv2d(FlowLayer):
         if self.geometry.circular and (shape[1] < reach[0] or shape[2] < reach[1]):
             raise ValueError(f"circular padding needs images of at least {tuple(reach)}, got {tuple(shape[1:])}")
 
-    def _checked(self, log_det: ConvLogDet) -> ConvLogDet:
-        check_log_det(log_det, LOG_DETS)
-        if log_det == "relative" and self.geometry.kernel_size != (1, 1):
+    def _check_log_det(self, name: str) -> None:
+        check_name(name, get_args(ConvLogDet))
+        if name == "relative" and self.geometry.kernel_size != (1, 1):
             raise ValueError(
                 f"log_det='relative' needs a 1x1 kernel, got {self.geometry.kernel_size}: "
                 "use 'probe' or 'self-normalizing'"
             )
-        return log_det
 
     def _solve(self, shifted: Tensor) -> Tensor:
         return conv_solve(shifted, self.weight, self.geometry)
 
     def _value(self, image_size: tuple[int, int], options: SurrogateOptions) -> Tensor:
         if options.value == "cached":
-            return self.cached_log_det
+            if image_size != self.image_size:
+                raise ValueError(f"the cached log-determinant is that of images {self.image_size}, got {image_size}")
+            return self.cached_log_det.clone()
         if options.value == "exact":
             return conv_log_det(self.weight.detach(), image_size, self.geometry)
         return torch.zeros((), dtype=self.weight.dtype, device=self.weight.device)

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from logprob.distributions import DistributionModule
 from logprob.flows.base import FlowLayer
-from logprob.flows.convolution import ConvLogDet, SelfNormalizingConv2d
+from logprob.flows.convolution import ConvLogDet, ConvStart, SelfNormalizingConv2d
 from logprob.flows.emerging import EmergingConv2d
 from logprob.flows.exponential import ExponentialConv2d
 from logprob.flows.flow import Flow
@@ -45,6 +45,7 @@ class ConvolutionalFlow(Flow):
             :class:`HouseholderConv1x1` with as many reflections as channels.
         activation: after each convolution but the last; ``"spline"`` has a spline of its own for every element.
         kernel_size: of :class:`SelfNormalizingConv2d`, odd; the other kinds have sizes of their own.
+        init: start of :class:`SelfNormalizingConv2d`, by default the one that suits its kernel size.
         preprocessing: fixed layers in front, counted in the density; with an :class:`Unflatten` at its end the rows
             are flattened images.
         base: distribution of the latents; by default the standard normal.
@@ -70,6 +71,7 @@ class ConvolutionalFlow(Flow):
         convolution: Convolution = "self-normalizing",
         activation: Activation = "spline",
         kernel_size: int = 3,
+        init: ConvStart | None = None,
         preprocessing: Sequence[FlowLayer] = (),
         base: DistributionModule | None = None,
     ) -> None:
@@ -82,11 +84,13 @@ class ConvolutionalFlow(Flow):
                 squeeze = Squeeze()
                 layers, shape = [*layers, squeeze], squeeze.output_shape(shape)
             for _ in range(depth):
-                layers += [convolution_layer(convolution, shape, kernel_size), elementwise(activation, shape)]
+                layers += [convolution_layer(convolution, shape, kernel_size, init), elementwise(activation, shape)]
         super().__init__(layers[:-1], Sequential(preprocessing).input_shape(image), base, preprocessing)
 
 
-def convolution_layer(name: str, image_shape: tuple[int, int, int], kernel_size: int = 3) -> FlowLayer:
+def convolution_layer(
+    name: str, image_shape: tuple[int, int, int], kernel_size: int = 3, init: ConvStart | None = None
+) -> FlowLayer:
     """A convolution of the kind ``name`` for images of ``image_shape``.
 
     Raises:
@@ -98,4 +102,4 @@ def convolution_layer(name: str, image_shape: tuple[int, int, int], kernel_size:
     if name in _OTHERS:
         return _OTHERS[name](channels, (height, width))
     log_det: Any = name
-    return SelfNormalizingConv2d(channels, kernel_size, log_det, image_size=(height, width))
+    return SelfNormalizingConv2d(channels, kernel_size, log_det, image_size=(height, width), init=init)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from logprob.distributions import DistributionModule
 from logprob.flows.base import FlowLayer
 from logprob.flows.flow import Flow
-from logprob.flows.inverse_weight import LogDet
-from logprob.flows.linear import SelfNormalizingLinear, Start
+from logprob.flows.linear import LogDet, SelfNormalizingLinear, Start
 from logprob.flows.sequential import Sequential
 from logprob.flows.spline_activation import Activation
 from logprob.flows.spline_activation import activation as elementwise

@@ -13,7 +13,8 @@ from torch.distributions import constraints
 from logprob.distributions import DistributionModule, IntractableError, UnnormalizedDistribution
 from logprob.flows.base import DEFAULT_OPTIONS, InverseMethod, SurrogateOptions
 from logprob.flows.dequantization_noise import DequantizationNoise, UniformNoise
-from logprob.flows.flow import Flow, SurrogateLogProb
+from logprob.flows.flow import INITIAL_ROWS, Flow, SurrogateLogProb, snapshot
+from logprob.flows.tracing import is_traced
 
 
 class Dequantized(DistributionModule):
@@ -28,7 +29,8 @@ class Dequantized(DistributionModule):
         noise: law of ``u``; uniform if omitted.
 
     Raises:
-        ValueError: if ``categories`` is below 1, or rows are not integers.
+        ValueError: if ``categories`` is below 1, or rows are not integers; on the CPU also for rows with a value that
+            is not in ``0 .. K-1``, where no probability is asked for (another device would have to be waited for).
 
     References:
         Theis, van den Oord, Bethge, "A Note on the Evaluation of Generative Models", ICLR 2016;
@@ -76,12 +78,10 @@ class Dequantized(DistributionModule):
             ValueError: if a row has a value that is not in ``0 .. K-1``.
         """
         _check_integers(x)
-        low, high = (int(value) for value in x.aminmax())
-        if low < 0 or high >= self.categories:
-            raise ValueError(f"values must be in 0 .. {self.categories - 1}, got {low} .. {high}")
+        self._check_range(x)
         with torch.no_grad():
-            y, _ = self.dequantize(x[:1024])
-            self.flow.initialize(y, None if context is None else context[:1024])
+            y, _ = self.dequantize(x[:INITIAL_ROWS])
+            self.flow.initialize(y, None if context is None else context[:INITIAL_ROWS])
 
     def synchronize(self) -> None:
         """Make every learned inverse of the flow exact, or the best there is."""
@@ -104,7 +104,16 @@ class Dequantized(DistributionModule):
 
     def _rows(self, x: Tensor) -> Tensor:
         _check_integers(x)
+        if x.is_cpu and not is_traced(x):
+            self._check_range(x)
         return x.to(floating_type(self.flow))
+
+    def _check_range(self, x: Tensor) -> None:
+        if not x.numel():
+            return
+        low, high = (int(value) for value in x.aminmax())
+        if low < 0 or high >= self.categories:
+            raise ValueError(f"values must be in 0 .. {self.categories - 1}, got {low} .. {high}")
 
     def extra_repr(self) -> str:
         """The number of values."""
@@ -122,7 +131,7 @@ class DequantizedDistribution(UnnormalizedDistribution):
     def __init__(self, module: Dequantized, context: Tensor | None = None) -> None:
         self._flow = module.flow(context)
         self._noise = module.noise
-        self._state = {n: t.clone() for n, t in [*module.noise.named_parameters(), *module.noise.named_buffers()]}
+        self._state = snapshot(module.noise)
         self.categories = module.categories
         self._dtype = floating_type(module.flow)
         super().__init__(self._flow.batch_shape, self._flow.event_shape, validate_args=False)
@@ -156,7 +165,7 @@ class DequantizedDistribution(UnnormalizedDistribution):
         if samples < 1:
             raise ValueError(f"samples must be at least 1, got {samples}")
         leading = torch.broadcast_shapes(value.shape[: value.dim() - rank], self.batch_shape)
-        value = value.expand(*leading, *event).reshape(-1, *event)
+        value = value.expand(*leading, *event).reshape(math.prod(leading), *event)
         rows = value.clamp(0, self.categories - 1)
         log_weights = self._log_weights(rows.to(self._dtype), leading, samples, generator)
         bound = log_weights.logsumexp(0) - math.log(samples)
@@ -168,7 +177,7 @@ class DequantizedDistribution(UnnormalizedDistribution):
         """``log p(x + u) - log q(u | x)``, of shape ``(S, *leading)``."""
         # The samples of a row are drawn next to each other, so that the noise of a row does not depend on batching.
         rows = rows.repeat_interleave(samples, 0)
-        u, log_q = torch.func.functional_call(self._noise, self._state, (rows, generator))
+        u, log_q = torch.func.functional_call(self._noise, self._state, (rows, generator), tie_weights=False)
         y = _add(rows, u).reshape(*leading, samples, *self.event_shape).movedim(len(leading), 0)
         return self._flow.log_prob(y) - log_q.reshape(*leading, samples).movedim(-1, 0)
 

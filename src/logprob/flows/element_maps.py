@@ -35,7 +35,8 @@ class AffineMap:
     def __call__(self, x: Tensor, parameters: Tensor, inverse: bool = False) -> tuple[Tensor, Tensor]:
         """Values and log-derivatives, elementwise."""
         raw, shift = parameters.unbind(1)
-        log_scale = 2 * torch.tanh(raw / 2)
+        # In the type of x: the sum over features would lose digits in that of autocast.
+        log_scale = (2 * torch.tanh(raw / 2)).to(x.dtype)
         if inverse:
             return (x - shift) * torch.exp(-log_scale), -log_scale
         return torch.addcmul(shift, x, log_scale.exp()), log_scale

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from logprob.flows.base import FlowLayer, InverseMethod
 from logprob.flows.mixing import Conv1x1, check_image_shape, check_images
+from logprob.flows.precision import at_least_float32, full_precision
 from logprob.flows.sequential import Sequential
 
 
@@ -138,8 +139,13 @@ def solve_autoregressive(z: Tensor, weight: Tensor) -> Tensor:
         weight: kernel ``(C, C, 2, 2)``, its last tap lower triangular.
 
     Returns:
-        Images of the shape of ``z``; gradients reach both arguments.
+        Images of the shape and type of ``z``, computed in float32 at least; gradients reach both arguments.
     """
+    with full_precision(z):
+        return _substitute(at_least_float32(z), at_least_float32(weight)).to(z.dtype)
+
+
+def _substitute(z: Tensor, weight: Tensor) -> Tensor:
     batch, channels, height, width = z.shape
     corner = weight[:, :, 1, 1]
     others = torch.cat([weight[:, :, 0, 0], weight[:, :, 0, 1], weight[:, :, 1, 0]], 1)  # (C, 3C)
@@ -147,7 +153,7 @@ def solve_autoregressive(z: Tensor, weight: Tensor) -> Tensor:
     both = torch.linalg.solve_triangular(corner, both, upper=False)
     others, z = both[:, : 3 * channels], both[:, 3 * channels :].reshape(channels, batch, height, width)
     # Pixels past the right edge must stay zero, or the recurrence would go on there.
-    inside = _skew(torch.ones_like(z[0, 0]))
+    inside = _skew(z.new_ones(height, width))
     skewed = _skew(z)  # (C, B, H, H + W - 1): column d holds the pixels with y + x = d
     zero = skewed.new_zeros(channels, batch, height + 1)  # row 0 stands for the zeros above the image
     before, last = zero, zero

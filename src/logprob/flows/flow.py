@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import constraints
 
 from logprob.distributions import DistributionModule, UnnormalizedDistribution
-from logprob.flows.base import DEFAULT_OPTIONS, Energy, FlowLayer, InverseMethod, SurrogateOptions
+from logprob.flows.base import DEFAULT_OPTIONS, Energy, FlowLayer, InverseMethod, SurrogateOptions, check_method
 from logprob.flows.bases import StandardNormal
 from logprob.flows.sequential import Sequential
+
+INITIAL_ROWS = 1024  # enough for means and deviations of every channel
 
 
 class SurrogateLogProb(NamedTuple):
@@ -40,7 +42,8 @@ class Flow(DistributionModule):
             samples can be looked at on either side of them.
 
     Raises:
-        ValueError: if a layer does not take the shape that reaches it.
+        ValueError: if a layer does not take the shape that reaches it, or the base has another one.
+        TypeError: if ``base`` is a distribution; a module that makes one is wanted.
 
     Example:
         >>> import torch
@@ -63,6 +66,7 @@ class Flow(DistributionModule):
         self.layers = Sequential(layers)
         self.latent_shape = self.layers.output_shape(self.preprocessing.output_shape(self.shape))
         self.base = StandardNormal(self.latent_shape) if base is None else base
+        _check_base(self.base, self.latent_shape)
         # Not a submodule: it holds this flow, and parameters must have one name only.
         self.__dict__["_stateless"] = _Stateless(self)
 
@@ -72,12 +76,14 @@ class Flow(DistributionModule):
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Exact latents ``(B, *latent_shape)`` and log-determinants ``(B,)`` of rows ``(B, *shape)``."""
+        self._check(x)
         x, ladj = self.preprocessing(x, context)
         z, inner = self.layers(x, context)
         return z, ladj + inner
 
     def inverse(self, z: Tensor, context: Tensor | None = None, method: InverseMethod = "exact") -> Tensor:
         """The ``x`` of latents ``z``: exact, by the learned inverses, or by those refined until they agree."""
+        check_method(method)
         return self.preprocessing.inverse(self.layers.inverse(z, context, method), context, method)
 
     def approximate_inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
@@ -92,38 +98,63 @@ class Flow(DistributionModule):
         self, x: Tensor, context: Tensor | None = None, options: SurrogateOptions = DEFAULT_OPTIONS
     ) -> SurrogateLogProb:
         """An unnormalised log-density whose gradient is that of ``log p``, or the chosen estimate of it."""
+        self._check(x)
         x, ladj = self.preprocessing(x, context)
         z, inner, energies = self.layers.surrogate(x, context, options)
         return SurrogateLogProb(self.base(context).log_prob(z) + ladj + inner, energies)
 
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = (), context: Tensor | None = None, method: InverseMethod = "exact") -> Tensor:
+        """Samples ``sample_shape + batch + shape``, by the inverse that ``method`` names.
+
+        ``flow(context).sample(sample_shape)`` is the same with the exact inverse.
+        """
+        base = self.base(context)
+        z = base.sample(torch.Size((sample_shape,) if isinstance(sample_shape, int) else sample_shape))
+        leading = z.shape[: z.dim() - len(self.latent_shape)]
+        x = self.inverse(z.reshape(math.prod(leading), *self.latent_shape), _contexts(context, leading), method)
+        return x.reshape(*leading, *self.shape)
+
+    @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Set what depends on data (activation normalisation) from rows ``(N, *shape)``."""
-        with torch.no_grad():
-            self.layers.initialize(self.preprocessing.initialize(x[:1024], context), context)
+        """Set what depends on data (activation normalisation) from the first 1,024 of rows ``(N, *shape)``."""
+        context = None if context is None else context[:INITIAL_ROWS]
+        self.layers.initialize(self.preprocessing.initialize(x[:INITIAL_ROWS], context), context)
 
     def synchronize(self) -> None:
         """Make every learned inverse exact, or the best there is."""
         self.layers.synchronize()
 
+    def _check(self, x: Tensor) -> None:
+        if not x.is_floating_point():
+            raise ValueError(f"a flow models real numbers, got {x.dtype}; wrap it as Dequantized(flow, categories)")
+        if tuple(x.shape[1:]) != self.shape:
+            raise ValueError(f"expected rows of shape (B, {', '.join(map(str, self.shape))}), got {tuple(x.shape)}")
+
 
 class FlowDistribution(UnnormalizedDistribution):
     """The distribution of a flow's parameters as they are when it is made.
+
+    Buffers are copied too, but for a flow in training mode, where some move on with the calls (the power iterations
+    of convolution exponentials): there the distribution is meant for the step at hand.
 
     Args:
         flow: the flow.
         context: rows ``(B, C)`` or one row ``(C,)`` that every call is given, or None.
     """
 
-    support = constraints.real
+    has_rsample = True
 
     def __init__(self, flow: Flow, context: Tensor | None = None) -> None:
         batch = torch.Size() if context is None else context.shape[:-1]
         super().__init__(batch, torch.Size(flow.shape), validate_args=False)
         self._flow, self._context = flow, context
-        # Optimizers change parameters in place; a clone keeps this state, and gradients reach the flow through it.
-        # Buffers too, but for training, where some move on with every call (power iterations).
-        tensors = [*flow.named_parameters(), *(() if flow.training else flow.named_buffers())]
-        self._state = {f"flow.{name}": tensor.clone() for name, tensor in tensors}
+        self._state = snapshot(flow, "flow.")
+
+    @property
+    def support(self) -> Any:
+        """Real arrays of the event shape."""
+        return constraints.independent(constraints.real, len(self.event_shape))
 
     @property
     def log_partition(self) -> Tensor:
@@ -141,14 +172,14 @@ class FlowDistribution(UnnormalizedDistribution):
         if tuple(value.shape[value.dim() - event :]) != tuple(self.event_shape):
             raise ValueError(f"value must end in the event shape {tuple(self.event_shape)}, got {tuple(value.shape)}")
         leading = torch.broadcast_shapes(value.shape[: value.dim() - event], self.batch_shape)
-        rows = value.expand(*leading, *self.event_shape).reshape(-1, *self.event_shape)
-        log_prob: Tensor = self._call("log_prob", rows, self._contexts(leading))
+        rows = value.expand(*leading, *self.event_shape).reshape(math.prod(leading), *self.event_shape)
+        log_prob: Tensor = self._call("log_prob", rows, _contexts(self._context, leading))
         return log_prob.reshape(leading)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Samples by the exact inverse, differentiable in the parameters: ``sample_shape + batch + event``."""
         leading = torch.Size(sample_shape) + self.batch_shape
-        rows: Tensor = self._call("rsample", math.prod(leading), self._contexts(leading))
+        rows: Tensor = self._call("rsample", math.prod(leading), _contexts(self._context, leading))
         return rows.reshape(*leading, *self.event_shape)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> FlowDistribution:
@@ -160,17 +191,46 @@ class FlowDistribution(UnnormalizedDistribution):
         UnnormalizedDistribution.__init__(new, torch.Size(batch_shape), self.event_shape, validate_args=False)
         return new
 
-    def _contexts(self, leading: torch.Size) -> Tensor | None:
-        if self._context is None:
-            return None
-        wide = self._context.expand(*leading, self._context.shape[-1])
-        return wide.reshape(-1, wide.shape[-1])
-
     def _call(self, method: str, *arguments: Any) -> Any:
-        return torch.func.functional_call(self._flow.__dict__["_stateless"], self._state, (method, *arguments))
+        return torch.func.functional_call(
+            self._flow.__dict__["_stateless"], self._state, (method, *arguments), tie_weights=False
+        )
 
 
-class _Stateless(torch.nn.Module):
+def snapshot(module: nn.Module, prefix: str = "") -> dict[str, Tensor]:
+    """Clones of a module's parameters, and of its buffers but in training mode, for ``functional_call``.
+
+    Optimizers change parameters in place: a clone keeps this state, and gradients reach the module through it.
+    ``functional_call(..., tie_weights=False)`` wants each module once, by one of its names.
+    """
+    clones: dict[int, Tensor] = {}  # a tensor that two modules share stays shared
+    state: dict[str, Tensor] = {}
+    for path, part in module.named_modules(prefix=prefix.rstrip(".")):
+        tensors = itertools.chain(part._parameters.items(), () if part.training else part._buffers.items())
+        for name, tensor in tensors:
+            if tensor is not None:
+                state[f"{path}.{name}".lstrip(".")] = clones.setdefault(id(tensor), tensor.clone())
+    return state
+
+
+def _check_base(base: DistributionModule, shape: tuple[int, ...]) -> None:
+    if not isinstance(base, nn.Module):
+        raise TypeError(
+            f"base must be a module that makes a distribution, as StandardNormal, got {type(base).__name__}"
+        )
+    given = getattr(base, "shape", shape)
+    if tuple(given) != shape:
+        raise ValueError(f"the base has shape {tuple(given)}, the latents {shape}")
+
+
+def _contexts(context: Tensor | None, leading: torch.Size) -> Tensor | None:
+    """A row of context for each of the rows of a flattened batch."""
+    if context is None:
+        return None
+    return context.expand(*leading, context.shape[-1]).reshape(math.prod(leading), context.shape[-1])
+
+
+class _Stateless(nn.Module):
     """The two functions of a flow, in the form that ``functional_call`` asks for."""
 
     def __init__(self, flow: Flow) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from logprob.distributions import DistributionModule
 from logprob.flows.base import FlowLayer
+from logprob.flows.convolution import ConvStart
 from logprob.flows.convolutional import Convolution, convolution_layer
 from logprob.flows.coupling import AffineCoupling2d
 from logprob.flows.flow import Flow
@@ -28,6 +29,7 @@ class Glow(Flow):
         width: channels inside the networks of the couplings.
         mixing: the linear map of a step, see :class:`ConvolutionalFlow`.
         kernel_size: of :class:`SelfNormalizingConv2d`; 1 mixes the channels only.
+        init: start of :class:`SelfNormalizingConv2d`, by default the one that suits its kernel size.
         actnorm: whether a step begins with :class:`ActNorm`. Such a flow waits for :meth:`initialize`, or for a first
             batch in training.
         split: whether half of the dimensions leave after each level but the last.
@@ -61,6 +63,7 @@ class Glow(Flow):
         width: int = 512,
         mixing: Convolution = "self-normalizing",
         kernel_size: int = 1,
+        init: ConvStart | None = None,
         actnorm: bool = True,
         split: bool = True,
         context_channels: int = 0,
@@ -72,7 +75,7 @@ class Glow(Flow):
 
         def step(shape: tuple[int, int, int]) -> list[FlowLayer]:
             first: list[FlowLayer] = [ActNorm(shape[0])] if actnorm else []
-            return [*first, convolution_layer(mixing, shape, kernel_size), coupling(shape)]
+            return [*first, convolution_layer(mixing, shape, kernel_size, init), coupling(shape)]
 
         def coupling(shape: tuple[int, int, int]) -> FlowLayer:
             return AffineCoupling2d(shape[0], width, context_channels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -75,9 +76,57 @@ def least_squares_inverse_kernel(weight: Tensor, groups: int = 1) -> Tensor:
 
 
 def best_inverse_kernel(weight: Tensor, image_size: tuple[int, int], geometry: ConvGeometry) -> Tensor:
-    """The kernel for images of a size whose gradient is best: :func:`fourier_inverse_kernel` on the right grid."""
+    """The kernel for images of a size whose gradient is best: :func:`fourier_inverse_kernel` on the right grid.
+
+    Where a frequency of the grid is annihilated, or nearly so, that kernel is far from an inverse though the operator
+    may have one; :func:`least_squares_inverse_kernel` is then taken if its residual is the smaller.
+
+    Raises:
+        torch.linalg.LinAlgError: if neither is better than no kernel at all, or for a 1x1 kernel that is singular.
+    """
     if geometry.kernel_size == (1, 1):
         return fourier_inverse_kernel(weight, (1, 1), geometry.groups)
+    try:
+        kernel = _fourier_for_images(weight, image_size, geometry)
+        residual = inverse_residual(weight, kernel, image_size, geometry)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        residual = math.inf
+    if residual <= 1:
+        return kernel
+    if bool(weight.isfinite().all()):
+        other = least_squares_inverse_kernel(weight, geometry.groups)
+        if inverse_residual(weight, other, image_size, geometry) < min(residual, 1):
+            return other
+    raise torch.linalg.LinAlgError(  # type: ignore[attr-defined]
+        "no small kernel comes near an inverse of this convolution: its weight is singular, or not finite"
+    )
+
+
+def inverse_residual(weight: Tensor, inverse: Tensor, image_size: tuple[int, int], geometry: ConvGeometry) -> float:
+    """``mean_c ||e_c - R * W * e_c||^2`` of an image ``e_c`` that is one in channel c of its central pixel.
+
+    Zero for an inverse, 1 for ``R = 0``, NaN where something is not finite. The border of an image with zero padding
+    is left out.
+
+    Args:
+        weight: ``(C, C/groups, kh, kw)``.
+        inverse: ``R``, of the same shape.
+        image_size: ``(H, W)``; matters for circular padding.
+        geometry: kernel size, dilation, groups and padding.
+    """
+    channels = len(weight)
+    if not geometry.circular:
+        geometry = geometry._replace(dilation=(1, 1))
+    height, width = (4 * padding + 1 for padding in geometry.padding)  # as far as the taps of the product reach
+    if geometry.circular:
+        height, width = min(height, image_size[0]), min(width, image_size[1])
+    images = torch.zeros(channels, channels, height, width, dtype=torch.float64, device=weight.device)
+    images[:, :, height // 2, width // 2] = torch.eye(channels, dtype=torch.float64, device=weight.device)
+    back = geometry.apply(geometry.apply(images, weight.double()), inverse.double())
+    return ((back - images).square().sum() / channels).item()
+
+
+def _fourier_for_images(weight: Tensor, image_size: tuple[int, int], geometry: ConvGeometry) -> Tensor:
     if geometry.circular:
         return fourier_inverse_kernel(weight, image_size, geometry.groups, geometry.dilation)
     # Dilation takes an image apart into smaller ones, on each of which the kernel acts without it.

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from logprob.flows.base import DEFAULT_OPTIONS, Energy, FlowLayer, InverseMethod, Surrogate, SurrogateOptions
-from logprob.flows.inverse_weight import KEEPS_INVERSE, LogDet, check_log_det, hold_inverse, require_inverse
+from logprob.flows.base import DEFAULT_OPTIONS, Energy, InverseMethod, Surrogate, SurrogateOptions, check_method
+from logprob.flows.inverse_weight import InverseWeightLayer, check_name
+from logprob.flows.precision import at_least_float32
 from logprob.flows.refinement import refine
 from logprob.flows.self_normalizing import relative_linear, self_normalizing_linear
 
+LogDet = Literal["self-normalizing", "resync", "exact", "relative", "constant"]
 Start = Literal["identity", "orthogonal", "identity-noise"]
 
 
-class SelfNormalizingLinear(FlowLayer):
+class SelfNormalizingLinear(InverseWeightLayer):
     """``z = W x + b`` with a learned inverse ``R`` beside ``W``; ``ladj = log|det W|``.
 
     ``layer(x)`` is exact and costs O(D^3). Training calls :meth:`surrogate`, where the gradient of the
@@ -67,9 +69,6 @@ class SelfNormalizingLinear(FlowLayer):
         (torch.Size([3, 3]), torch.Size([3, 3]))
     """
 
-    inverse_weight: Tensor | None
-    cached_log_det: Tensor
-
     def __init__(
         self,
         features: int,
@@ -78,14 +77,14 @@ class SelfNormalizingLinear(FlowLayer):
         init: Start = "identity",
     ) -> None:
         super().__init__()
-        check_log_det(log_det)
+        self._check_log_det(log_det)
         if features < 1:
             raise ValueError(f"features must be at least 1, got {features}")
         self.features = features
         weight, inverse = _start(features, init)
         self.weight = nn.Parameter(weight)
-        self._log_det: LogDet = log_det
-        hold_inverse(self, inverse, log_det)
+        self._log_det = log_det
+        self._hold_inverse(inverse)
         deviation = 0.0 if features == 1 else weight.std(correction=0).item()
         self.bias = nn.Parameter(deviation * torch.randn(features)) if bias else None
         self.register_buffer("cached_log_det", torch.linalg.slogdet(weight)[1])
@@ -94,25 +93,10 @@ class SelfNormalizingLinear(FlowLayer):
         """Size and mode."""
         return f"{self.features}, log_det={self.log_det!r}, bias={self.bias is not None}"
 
-    @property
-    def log_det(self) -> LogDet:
-        """Name of the gradient of the log-determinant; setting it makes or drops ``inverse_weight``."""
-        return self._log_det
-
-    @log_det.setter
-    def log_det(self, name: LogDet) -> None:
-        check_log_det(name)
-        held = self.inverse_weight
-        new = name in KEEPS_INVERSE and held is None
-        hold_inverse(self, torch.empty_like(self.weight) if new else held, name)
-        self._log_det = name
-        if new:
-            self.synchronize()
-
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Exact ``(W x + b, log|det W|)`` of rows ``(B, D)``; O(D^3) a call."""
         self._check(x)
-        return F.linear(x, self.weight, self.bias), torch.linalg.slogdet(self.weight)[1].expand(len(x))
+        return F.linear(x, self.weight, self.bias), _log_det(self.weight).expand(len(x))
 
     def surrogate(
         self, x: Tensor, context: Tensor | None = None, options: SurrogateOptions = DEFAULT_OPTIONS
@@ -127,20 +111,19 @@ class SelfNormalizingLinear(FlowLayer):
         if self.log_det == "relative":
             z, ladj, _ = relative_linear(x, self.weight, self.bias, value)
             return Surrogate(z, ladj.expand(len(x)))
-        inverse = require_inverse(self, self.inverse_weight)
-        if self.log_det == "resync":  # R is no parameter: nothing is penalised
-            options = SurrogateOptions(None, options.scale, options.value)
+        inverse, options = self._require_inverse(), self._without_penalty(options)
         z, ladj, energy = self_normalizing_linear(x, self.weight, inverse, self.bias, options, value)
         energies = () if energy is None else (Energy(energy, self.features),)
         return Surrogate(z, ladj.expand(len(x)), energies)
 
     def inverse(self, z: Tensor, context: Tensor | None = None, method: InverseMethod = "exact") -> Tensor:
         """``W^-1 (z - b)`` by LU, or ``R (z - b)``, or the latter refined until it is exact."""
+        check_method(method)
         self._check(z)
         shifted = z if self.bias is None else z - self.bias
         if method == "exact":
             return self._solve(shifted)
-        inverse = require_inverse(self, self.inverse_weight)
+        inverse = self._require_inverse()
         if method == "approximate":
             return F.linear(shifted, inverse)
         return refine(shifted, lambda x: F.linear(x, self.weight), lambda r: F.linear(r, inverse), self._solve)
@@ -152,25 +135,44 @@ class SelfNormalizingLinear(FlowLayer):
         Raises:
             RuntimeError: if W is singular.
         """
-        factors, pivots = torch.linalg.lu_factor(self.weight)
+        factors, pivots = torch.linalg.lu_factor(at_least_float32(self.weight))
         self.cached_log_det.copy_(factors.diagonal().abs().log().sum())
-        if self.inverse_weight is not None:
-            identity = torch.eye(self.features, dtype=self.weight.dtype, device=self.weight.device)
-            self.inverse_weight.copy_(torch.linalg.lu_solve(factors, pivots, identity))
+        identity = torch.eye(self.features, dtype=factors.dtype, device=factors.device)
+        self._set_inverse(torch.linalg.lu_solve(factors, pivots, identity))
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The same shape, ``(features,)``."""
+        if tuple(shape) != (self.features,):
+            raise ValueError(f"expected events of shape ({self.features},), got {tuple(shape)}")
+        return shape
+
+    def input_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The same shape, ``(features,)``."""
+        return self.output_shape(shape)
+
+    def _check_log_det(self, name: str) -> None:
+        check_name(name, get_args(LogDet))
+
+    def _best_inverse(self) -> Tensor:
+        return torch.linalg.inv(at_least_float32(self.weight.detach())).to(self.weight.dtype)
 
     def _solve(self, shifted: Tensor) -> Tensor:
-        return torch.linalg.solve(self.weight, shifted.T).T
+        return torch.linalg.solve(at_least_float32(self.weight), at_least_float32(shifted).T).T.to(shifted.dtype)
 
     def _value(self, options: SurrogateOptions) -> Tensor:
         if options.value == "cached":
-            return self.cached_log_det
+            return self.cached_log_det.clone()
         if options.value == "exact":
-            return torch.linalg.slogdet(self.weight.detach())[1]
+            return _log_det(self.weight.detach())
         return torch.zeros((), dtype=self.weight.dtype, device=self.weight.device)
 
     def _check(self, x: Tensor) -> None:
         if x.dim() != 2 or x.shape[1] != self.features:
             raise ValueError(f"expected rows of shape (B, {self.features}), got {tuple(x.shape)}")
+
+
+def _log_det(weight: Tensor) -> Tensor:
+    return torch.linalg.slogdet(at_least_float32(weight))[1].to(weight.dtype)
 
 
 def _start(features: int, init: Start) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from logprob.flows.base import FlowLayer, InverseMethod
+from logprob.flows.precision import at_least_float32, full_precision
 
 
 class _Mixing(FlowLayer):
@@ -29,7 +30,7 @@ class _Mixing(FlowLayer):
         raise NotImplementedError
 
     def solve(self, columns: Tensor) -> Tensor:
-        """``W^-1`` times ``(C, N)``."""
+        """``W^-1`` times ``(C, N)``, which are at least float32."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -48,7 +49,8 @@ class _Mixing(FlowLayer):
         if self.bias is not None:
             z = z - self.bias[:, None, None]
         channels_first = z.transpose(0, 1)
-        x = self.solve(channels_first.flatten(1))
+        with full_precision(z):
+            x = self.solve(at_least_float32(channels_first.flatten(1))).to(z.dtype)
         return x.reshape(channels_first.shape).transpose(0, 1)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -99,11 +101,11 @@ class Conv1x1(_Mixing):
 
     def matrix_log_det(self) -> Tensor:
         """By LU factorisation."""
-        return torch.linalg.slogdet(self.weight).logabsdet
+        return torch.linalg.slogdet(at_least_float32(self.weight)).logabsdet.to(self.weight.dtype)
 
     def solve(self, columns: Tensor) -> Tensor:
         """By LU factorisation."""
-        return torch.linalg.solve(self.weight, columns)
+        return torch.linalg.solve(at_least_float32(self.weight), columns)
 
 
 class LUConv1x1(_Mixing):
@@ -149,7 +151,8 @@ class LUConv1x1(_Mixing):
     def matrix(self) -> Tensor:
         """``P L U``."""
         lower, upper = self.factors()
-        return (lower @ upper)[self.rows]
+        with full_precision(lower):
+            return (lower @ upper)[self.rows]
 
     def matrix_log_det(self) -> Tensor:
         """Sum of the log-diagonal."""
@@ -157,7 +160,7 @@ class LUConv1x1(_Mixing):
 
     def solve(self, columns: Tensor) -> Tensor:
         """By a permutation and two substitutions."""
-        lower, upper = self.factors()
+        lower, upper = (at_least_float32(factor) for factor in self.factors())
         y = columns[self.rows.argsort()]
         y = torch.linalg.solve_triangular(lower, y, upper=False, unitriangular=True)
         return torch.linalg.solve_triangular(upper, y, upper=True)
@@ -196,10 +199,7 @@ class HouseholderConv1x1(_Mixing):
 
     def matrix(self) -> Tensor:
         """``Q``."""
-        gram = self.vectors @ self.vectors.T
-        triangular = gram.triu(1) + (gram.diagonal() / 2).diag()
-        unit = torch.eye(self.channels, dtype=gram.dtype, device=gram.device)
-        return unit - self.vectors.T @ torch.linalg.solve_triangular(triangular, self.vectors, upper=True)
+        return self._product().to(self.vectors.dtype)
 
     def matrix_log_det(self) -> Tensor:
         """Zero."""
@@ -207,11 +207,19 @@ class HouseholderConv1x1(_Mixing):
 
     def solve(self, columns: Tensor) -> Tensor:
         """By the transpose."""
-        return self.matrix().T @ columns
+        return self._product().T @ columns
 
     def extra_repr(self) -> str:
         """Channels and reflections."""
         return f"{super().extra_repr()}, reflections={len(self.vectors)}"
+
+    def _product(self) -> Tensor:
+        vectors = at_least_float32(self.vectors)
+        unit = torch.eye(self.channels, dtype=vectors.dtype, device=vectors.device)
+        with full_precision(vectors):
+            gram = vectors @ vectors.T
+            triangular = gram.triu(1) + (gram.diagonal() / 2).diag()
+            return unit - vectors.T @ torch.linalg.solve_triangular(triangular, vectors, upper=True)
 
 
 def check_images(x: Tensor, channels: int) -> None:

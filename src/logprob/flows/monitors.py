@@ -39,7 +39,7 @@ class LayerReport(NamedTuple):
         log_det_cosine: the same for the log-determinant alone.
         inverse_error: ``||v - R W v|| / ||v||`` over normal vectors v, an estimate of ``||I - R W||_F / sqrt(D)``.
         condition: condition number of the layer's linear map; of a convolution by power iterations, a lower bound.
-        energy: reconstruction energy per dimension on these rows.
+        energy: reconstruction energy per dimension on these rows; NaN where R is not trained.
     """
 
     name: str
@@ -108,7 +108,9 @@ class InverseMonitor:
         if not reports:
             return {}
         smallest = {name: min(getattr(r, name) for r in reports) for name in ("gradient_cosine", "log_det_cosine")}
-        largest = {name: max(getattr(r, name) for r in reports) for name in ("inverse_error", "energy", "condition")}
+        largest = {name: max(getattr(r, name) for r in reports) for name in ("inverse_error", "condition")}
+        energies = [report.energy for report in reports if not math.isnan(report.energy)]
+        largest |= {"energy": max(energies)} if energies else {}
         return smallest | largest
 
 
@@ -152,8 +154,8 @@ def _gradients(
         return [], []
     log_prob, energies = model.surrogate_log_prob(x, context, SurrogateOptions("inverse"))
     gradients = torch.autograd.grad(log_prob.mean(), [layer.weight for layer in layers])
-    per_dimension = [energy.value.item() / energy.dimensions for energy in energies]
-    return gradients, per_dimension or [math.nan] * len(layers)
+    per_dimension = iter([energy.value.item() / energy.dimensions for energy in energies])
+    return gradients, [next(per_dimension) if layer.log_det == "self-normalizing" else math.nan for layer in layers]
 
 
 def _event_shape(layer: SelfNormalizing) -> tuple[int, ...]:

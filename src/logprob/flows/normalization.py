@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from logprob.flows.base import FlowLayer, InverseMethod
+from logprob.flows.tracing import is_traced
 
 
 class ActNorm(FlowLayer):
@@ -54,7 +55,7 @@ class ActNorm(FlowLayer):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Exact ``z`` of the shape of ``x`` and log-determinant of shape ``(B,)``."""
         self._check(x)
-        if not self._ready:
+        if not self._is_ready():
             self._first(x)
         z = (x - self._wide(self.loc, x)) * self._wide(torch.exp(-self.log_scale), x)
         ladj = -self.log_scale.sum() * math.prod(x.shape[2:])
@@ -63,8 +64,8 @@ class ActNorm(FlowLayer):
     def inverse(self, z: Tensor, context: Tensor | None = None, method: InverseMethod = "exact") -> Tensor:
         """The exact ``x``, whatever the method; differentiable."""
         self._check(z)
-        if not self._ready:
-            raise RuntimeError(_NOT_READY)
+        if not self._is_ready():
+            raise RuntimeError(self._what_is_missing())
         return z * self._wide(torch.exp(self.log_scale), z) + self._wide(self.loc, z)
 
     @torch.no_grad()
@@ -97,10 +98,25 @@ class ActNorm(FlowLayer):
         return f"{self.channels}"
 
     def _first(self, x: Tensor) -> None:
-        # functional_call puts copies in the place of the parameters: what is written to them would be lost.
-        if not self.training or not isinstance(self.loc, nn.Parameter):
-            raise RuntimeError(_NOT_READY)
+        if not self.training or self._is_borrowed():
+            raise RuntimeError(self._what_is_missing())
         self.initialize(x)
+
+    def _is_ready(self) -> bool:
+        """Trust a flag that says yes; where it says no, a state may have come by way of the buffer alone."""
+        if self._ready or self.initialized.is_meta or is_traced(self.initialized):
+            return self._ready
+        ready = bool(self.initialized)
+        if not self._is_borrowed():
+            self._ready = ready
+        return ready
+
+    def _is_borrowed(self) -> bool:
+        """Whether functional_call has put copies in the place of the parameters: what is written there is lost."""
+        return not isinstance(self.loc, nn.Parameter)
+
+    def _what_is_missing(self) -> str:
+        return _NOT_READY + (_BEFORE_FUNCTIONAL_CALL if self._is_borrowed() else _WAYS)
 
     def _check(self, x: Tensor) -> None:
         if x.dim() < 2 or x.shape[1] != self.channels:
@@ -114,9 +130,14 @@ class ActNorm(FlowLayer):
         self._ready = bool(self.initialized)
 
 
-_NOT_READY = (
-    "this ActNorm has no location and scale yet: call initialize(x) of the layer or of its flow with a batch of data, "
-    "pass a batch through it in training mode, or load a state in which it was initialized"
+_NOT_READY = "this ActNorm has no location and scale yet: "
+_WAYS = (
+    "call initialize(x) of the layer or of its flow with a batch of data, pass a batch through it in training mode, "
+    "or load a state in which it was initialized"
+)
+_BEFORE_FUNCTIONAL_CALL = (
+    "call flow.initialize(x) with a batch of data before its distribution is used; functional_call, by which that "
+    "works, has copies of the parameters, and what a first batch would set is lost with them"
 )
 
 

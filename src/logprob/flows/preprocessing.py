@@ -35,6 +35,7 @@ class Scale(FlowLayer):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``x / divisor``."""
+        _check_floating(x)
         return x / self.divisor, _constant(x, -math.log(self.divisor))
 
     def inverse(self, z: Tensor, context: Tensor | None = None, method: InverseMethod = "exact") -> Tensor:
@@ -69,6 +70,7 @@ class Squash(FlowLayer):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``(x + alpha) (1 - 2 alpha)``."""
+        _check_floating(x)
         return (x + self.alpha) * (1 - 2 * self.alpha), _constant(x, math.log1p(-2 * self.alpha))
 
     def inverse(self, z: Tensor, context: Tensor | None = None, method: InverseMethod = "exact") -> Tensor:
@@ -93,6 +95,7 @@ class Logit(FlowLayer):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The logits."""
+        _check_floating(x)
         left, right = x.log(), (-x).log1p()
         return left - right, -_sum(left + right)
 
@@ -198,6 +201,7 @@ class PixelLogits(FlowLayer):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The logits."""
+        _check_floating(x)
         slope, floor = (1 - 2 * self.alpha) / self.categories, self.alpha * (1 - 2 * self.alpha)
         # 1 - y at x = K is alpha + 2 alpha^2
         left = (x * slope + floor).log()
@@ -215,6 +219,11 @@ class PixelLogits(FlowLayer):
 
 def _sum(values: Tensor) -> Tensor:
     return values.flatten(1).sum(1)
+
+
+def _check_floating(x: Tensor) -> None:
+    if not x.is_floating_point():
+        raise ValueError(f"expected real numbers, got {x.dtype}: a density of integers takes Dequantized(flow, ...)")
 
 
 def _constant(x: Tensor, ladj: float) -> Tensor:

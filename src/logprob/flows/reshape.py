@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from logprob.flows.base import FlowLayer, InverseMethod
@@ -40,13 +39,16 @@ class Squeeze(FlowLayer):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The rearranged images, and zeros."""
-        self.output_shape(tuple(x.shape[1:]))
-        return F.pixel_unshuffle(x, self.factor), x.new_zeros(len(x))
+        shape, side = self.output_shape(tuple(x.shape[1:])), self.factor
+        # Not torch's pixel_unshuffle: on a CPU it takes longer, and it leaves an empty batch as it is.
+        squares = x.reshape(len(x), x.shape[1], shape[1], side, shape[2], side)
+        return squares.permute(0, 1, 3, 5, 2, 4).reshape(len(x), *shape), x.new_zeros(len(x))
 
     def inverse(self, z: Tensor, context: Tensor | None = None, method: InverseMethod = "exact") -> Tensor:
         """The images."""
-        self.input_shape(tuple(z.shape[1:]))
-        return F.pixel_shuffle(z, self.factor)
+        shape, side = self.input_shape(tuple(z.shape[1:])), self.factor
+        squares = z.reshape(len(z), shape[0], side, side, *z.shape[2:])
+        return squares.permute(0, 1, 4, 2, 5, 3).reshape(len(z), *shape)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         """``(C f^2, H / f, W / f)``."""
@@ -123,7 +125,7 @@ class Flatten(FlowLayer):
         self.image_shape = tuple(image_shape)
         if not self.image_shape or min(self.image_shape) < 1:
             raise ValueError(f"image_shape must hold positive sizes, got {self.image_shape}")
-        self.event_dim = len(self.image_shape)
+        self.event_dim, self.output_dim = len(self.image_shape), 1
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The vectors, and zeros."""
@@ -168,6 +170,7 @@ class Unflatten(FlowLayer):
     def __init__(self, image_shape: Sequence[int]) -> None:
         super().__init__()
         self._flatten = Flatten(image_shape)
+        self.output_dim = self._flatten.event_dim
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The images, and zeros."""

@@ -35,6 +35,8 @@ class Sequential(FlowLayer):
         self.layers = nn.ModuleList(layers)
         if layers:
             self.event_dim = layers[0].event_dim
+        for layer in layers:
+            self.output_dim = self.output_dim if layer.output_dim is None else layer.output_dim
 
     def __len__(self) -> int:
         return len(self.layers)

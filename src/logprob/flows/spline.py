@@ -82,8 +82,9 @@ def packed_spline(x: Tensor, packed: Tensor, bound: float, inverse: bool = False
     shape = torch.broadcast_shapes(x.shape, tuple(batch))
     own = shape[len(shape) - len(batch) :]  # sets of parameters; the dimensions before share them
     dtype = torch.promote_types(x.dtype, packed.dtype)
-    table = packed.reshape(-1, *batch).expand(-1, *own).reshape(3 * bins - 1, math.prod(own)).to(dtype)
-    rows = x.expand(shape).reshape(-1, math.prod(own)).to(dtype)
+    sets, uses = math.prod(own), math.prod(shape[: len(shape) - len(own)])
+    table = packed.reshape(3 * bins - 1, *batch).expand(-1, *own).reshape(3 * bins - 1, sets).to(dtype)
+    rows = x.expand(shape).reshape(uses, sets).to(dtype)
     y, ladj, *_ = _Spline.apply(rows, table, float(bound), inverse)
     return y.reshape(shape), ladj.reshape(shape)
 

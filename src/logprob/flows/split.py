@@ -49,7 +49,7 @@ class Split(FlowLayer):
             raise ValueError(f"the coupling must keep the shape {self.shape}, got {coupling.output_shape(self.shape)}")
         self.kept = self.shape[0] // 2
         self.inner_shape = inner.output_shape((self.kept, *self.shape[1:]))
-        self.event_dim = len(self.shape)
+        self.event_dim, self.output_dim = len(self.shape), 1
         self.inner = inner
         self.coupling = coupling
 

@@ -17,7 +17,8 @@ class MaskedMLP(nn.Module):
     """Outputs ``y[:, q, i]`` that depend on the inputs before i only, and on all of the context.
 
     Every unit has a degree, and weights that lead from a higher to a lower degree are masked: input i has degree
-    ``i + 1``, the context 0, and hidden degrees are spread evenly below the number of inputs.
+    ``i + 1``, the context 0, and hidden degrees are spread evenly from the lowest to ``inputs - 1``, both included.
+    A layer of few units skips degrees: what depends on an input is then later than it might be.
 
     Args:
         inputs: number of inputs D.
@@ -57,7 +58,7 @@ class MaskedMLP(nn.Module):
         # Without a context units of degree 0 would be constants.
         lowest = 0 if context else min(1, inputs - 1)
         degrees = [torch.cat([order, torch.zeros(context, dtype=torch.long)])]
-        degrees += [lowest + torch.arange(width) * (inputs - lowest) // width for width in hidden]
+        degrees += [_spread(lowest, inputs - 1, width) for width in hidden]
         degrees += [(order - 1).repeat(outputs)]
         self.activation = nonlinearity(activation)()
         self.layers = nn.ModuleList()
@@ -90,3 +91,11 @@ class MaskedMLP(nn.Module):
         layer, mask = self.layers[number], self.get_buffer(f"mask{number}")
         assert isinstance(layer, nn.Linear)
         return layer.weight[rows] * mask[rows], layer.bias[rows]
+
+
+def _spread(lowest: int, highest: int, width: int) -> Tensor:
+    """The degrees of a hidden layer: all of them as often as one another, or fewer of them up to the highest."""
+    count, place = highest - lowest + 1, torch.arange(width)
+    if width >= count:
+        return lowest + place * count // width
+    return highest - place * (count - 1) // max(width - 1, 1)

@@ -66,6 +66,8 @@ class GECO(nn.Module):
         rule: Literal["target", "paper"] = "target",
     ) -> None:
         super().__init__()
+        if rule not in ("target", "paper"):
+            raise ValueError(f"rule must be target or paper, got {rule!r}")
         _check_positive(target=target, rate=rate, initial=initial, lowest=bounds[0], violation=violation)
         if not 0 <= decay < 1 or not bounds[0] <= initial <= bounds[1]:
             raise ValueError(f"expected 0 <= decay < 1 and initial within bounds, got {decay}, {initial}, {bounds}")
@@ -75,27 +77,31 @@ class GECO(nn.Module):
         self.register_buffer("ema", torch.empty(0))
 
     def forward(self, energies: Sequence[Energy]) -> Tensor:
-        """The weights for this step, one a layer; then move them for the next one."""
-        values = torch.stack([energy.value.detach() for energy in energies])
-        if not self.log_weights.numel():
-            self.log_weights = torch.full_like(values, math.log(self.initial))
-            self.ema = values.clone()
-        elif len(values) != len(self.log_weights):
-            raise ValueError(f"expected the energies of {len(self.log_weights)} layers, got {len(values)}")
-        else:
-            self.ema = self.decay * self.ema + (1 - self.decay) * values
-        weights = self.log_weights.exp()
-        self.log_weights = self._moved(values.new_tensor([energy.dimensions for energy in energies]))
-        return weights
+        """The weights for this step, one a layer; then move them for the next one, but under ``torch.no_grad``.
 
-    def _moved(self, dimensions: Tensor) -> Tensor:
+        An energy that is not finite moves nothing.
+        """
+        values = torch.stack([energy.value.detach() for energy in energies])
+        if self.log_weights.numel() not in (0, len(values)):
+            raise ValueError(f"expected the energies of {len(self.log_weights)} layers, got {len(values)}")
+        first = not self.log_weights.numel()
+        log_weights = torch.full_like(values, math.log(self.initial)) if first else self.log_weights
+        if torch.is_grad_enabled():
+            kappa = torch.stack([torch.full_like(values[0], self.target * energy.dimensions) for energy in energies])
+            ema = values if first else self.decay * self.ema + (1 - self.decay) * values
+            sound = values.isfinite()
+            self.ema = torch.where(sound, ema, kappa if first else self.ema)
+            self.log_weights = torch.where(sound, self._moved(log_weights, kappa), log_weights)
+        return log_weights.exp()
+
+    def _moved(self, log_weights: Tensor, kappa: Tensor) -> Tensor:
         if self.rule == "paper":
-            return self.log_weights + self.rate * self.ema
-        violation = self.ema / (self.target * dimensions) - 1
+            return log_weights + self.rate * self.ema
+        violation = self.ema / kappa - 1
         if self.violation is not None:
             violation = violation.clamp(-self.violation, self.violation)
         lowest, highest = (math.log(bound) for bound in self.bounds)
-        return (self.log_weights + self.rate * violation).clamp(lowest, highest)
+        return (log_weights + self.rate * violation).clamp(lowest, highest)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         # The number of layers is known to the state only.

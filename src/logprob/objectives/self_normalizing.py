@@ -43,7 +43,8 @@ class SelfNormalizingLikelihood(nn.Module):
         scale: ``"full"`` or ``"paper"``, see :class:`~logprob.flows.SurrogateOptions`.
         value: what log-determinants return as their value.
         synchronize_every: calls between synchronisations, None for never (as published). 20 steps lie inside
-            what was measured to lose nothing on digits; each costs O(D^3).
+            what was measured to lose nothing on digits; each costs O(D^3). Several calls for one step of the
+            optimizer count as several; a :class:`GECO` moves at each of them, too.
 
     Raises:
         ValueError: if a number is out of its range.
