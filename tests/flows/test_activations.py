@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import copy
 import pickle
-from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import pytest
 import torch
+from golden_flows import load
 
 from logprob.flows.activations import SELU, Identity, LeakyReLU, LearnableLeakyReLU, SmoothLeakyReLU, SmoothTanh
 from logprob.flows.spline_activation import Activation, RationalQuadraticSpline, activation
 from logprob.testing import check_transform
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "snf" / "activations.npz"
 SHAPE = (2, 3, 2)
 
 LAYERS = {
@@ -36,8 +34,7 @@ SPLINE_PARAMETERS = {"uw": "widths", "uh": "heights", "ud": "derivatives", "alph
 
 @pytest.fixture(scope="module")
 def golden():
-    with np.load(GOLDEN, allow_pickle=False) as file:
-        return {name: torch.from_numpy(file[name]) for name in file.files}
+    return load("activations")
 
 
 def make(name, spread=1.0):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from golden_flows import load
 
 from logprob.batch import Batch
 from logprob.flows import SurrogateOptions
@@ -22,7 +21,6 @@ from logprob.objectives import SelfNormalizingLikelihood
 from logprob.objectives.bound import NegativeLikelihoodBound
 from logprob.testing import check_distribution
 
-FILE = Path(__file__).parents[1] / "golden" / "snf" / "flow.npz"
 KINDS = ("resync", "exact", "emerging", "exponential", "1x1", "lu", "householder")
 IMAGE = (1, 4, 4)
 COLOUR = (2, 4, 4)  # one channel alone has nothing to mix
@@ -128,11 +126,6 @@ def golden_flow(file):
     return flow, file["x"].flatten(1)
 
 
-def golden():
-    with np.load(FILE, allow_pickle=False) as file:
-        return {key: torch.as_tensor(value) for key, value in file.items()}
-
-
 def close(got, expected, atol=1e-11):
     torch.testing.assert_close(got.detach(), expected, rtol=1e-9, atol=atol)
 
@@ -145,7 +138,7 @@ def gradients_are(flow, file, kind, names="Wb", factor=1.0):
 
 
 def test_the_published_flow_and_its_exact_gradients():
-    file = golden()
+    file = load("flow")
     flow, x = golden_flow(file)
     log_prob = flow().log_prob(x)
     close(log_prob, file["log_prob"])
@@ -160,7 +153,7 @@ def test_the_published_flow_and_its_exact_gradients():
 @pytest.mark.parametrize("scale", ["paper", "full"])
 def test_the_published_surrogate(scale):
     """The scale concerns the weights of the layers, not what flows through them to biases and lower layers."""
-    file = golden()
+    file = load("flow")
     flow, x = golden_flow(file)
     log_prob, energies = flow.surrogate_log_prob(x, options=SurrogateOptions(None, scale))
     close(log_prob, file["cheap_log_prob"])
@@ -171,7 +164,7 @@ def test_the_published_surrogate(scale):
 
 
 def test_the_published_reconstruction_energies():
-    file = golden()
+    file = load("flow")
     flow, x = golden_flow(file)
     energies = flow.surrogate_log_prob(x, options=SurrogateOptions("both")).energies
     total = sum(energy.value for energy in energies)

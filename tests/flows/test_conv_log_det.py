@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from golden_flows import load
 
 from logprob.flows.conv_band import BandFactors
 from logprob.flows.conv_geometry import ConvGeometry, same_size, tap_counts
 from logprob.flows.conv_log_det import MANY, TOLERANCE, _BandLogDet, _residual, conv_log_det, conv_solve, eliminate
-
-FOLDER = Path(__file__).parents[1] / "golden" / "snf"
 
 # (channels, image, geometry)
 OPERATORS = {
@@ -33,11 +30,6 @@ OPERATORS = {
 }
 GEOMETRY = ConvGeometry((3, 3))
 ZERO_PADDED = [name for name in OPERATORS if "circular" not in name]
-
-
-def load(name):
-    with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as file:
-        return {key: torch.as_tensor(np.asarray(value)) for key, value in file.items()}
 
 
 def random_kernel(channels, geometry, noise=0.3):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import pytest
 import torch
+from golden_flows import load
 
 from logprob.flows.base import SurrogateOptions
 from logprob.flows.bases import StandardNormal
@@ -18,7 +17,6 @@ from logprob.flows.convolution import ConvLogDet, SelfNormalizingConv2d
 from logprob.flows.flow import Flow
 from logprob.testing import check_distribution, check_transform
 
-FOLDER = Path(__file__).parents[1] / "golden" / "snf"
 PENALTIES = {"both": "", "inverse": "_onlyR", "symmetric": "_sym", "symmetric-inverse": "_sym_onlyR"}
 KEYWORDS = {
     "1x1": {"channels": 3, "kernel_size": 1},
@@ -32,11 +30,6 @@ KEYWORDS = {
     "circular, groups, dilation": {"channels": 4, "padding_mode": "circular", "groups": 2, "dilation": (1, 2)},
 }
 IMAGE = (5, 6)
-
-
-def load(name):
-    with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as file:
-        return {key: torch.as_tensor(np.asarray(value)) for key, value in file.items()}
 
 
 def golden_layer(file, log_det="self-normalizing"):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from golden_flows import load
 from torch.utils.checkpoint import checkpoint
 
 from logprob.flows.exponential import BiasMap, ConvolutionExponential, ExponentialConv2d
@@ -20,11 +19,6 @@ from logprob.testing import check_transform
 
 FILES = ("convexp", "convexp_small")
 each_file = pytest.mark.parametrize("file", FILES)
-
-
-def load(file):
-    arrays = np.load(Path(__file__).parents[1] / "golden" / "snf" / f"{file}.npz", allow_pickle=False)
-    return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
 
 
 def strong(channels=2, image_size=(3, 4), factor=20.0, **options):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from golden_flows import load
 
 from logprob.flows import Energy, FlowLayer, Sequential, Surrogate
 from logprob.flows.coupling import AffineCoupling2d
@@ -18,13 +17,7 @@ from logprob.flows.split import Split
 from logprob.flows.vector_coupling import Coupling
 from logprob.testing import check_transform
 
-FOLDER = Path(__file__).parents[1] / "golden" / "snf"
 SHAPE = (4, 2, 4)
-
-
-def load(name):
-    with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as file:
-        return {key: torch.as_tensor(np.asarray(value)) for key, value in file.items()}
 
 
 def close(got, expected, rtol=1e-9, atol=1e-11):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
+from golden_flows import load
 
 from logprob.flows.conv_geometry import ConvGeometry
 from logprob.flows.conv_log_det import conv_log_det
@@ -18,14 +16,12 @@ from logprob.flows.inverse_kernel import (
     padded_grid,
 )
 
-FOLDER = Path(__file__).parents[1] / "golden" / "snf"
 GEOMETRY = ConvGeometry((3, 3))
 
 
 @pytest.fixture
 def stored():
-    with np.load(FOLDER / "resync.npz", allow_pickle=False) as file:
-        return {key: torch.as_tensor(np.asarray(value)) for key, value in file.items()}
+    return load("resync")
 
 
 def cosine_to_exact(kernel, inverse, image_size):

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from golden_flows import load
 
 from logprob.flows import SelfNormalizingLinear, SurrogateOptions
 from logprob.testing import check_transform
 
-FOLDER = Path(__file__).parents[1] / "golden" / "snf"
 MODES = ("self-normalizing", "resync", "exact", "relative", "constant")
 PENALTIES = {"both": "", "inverse": "_onlyR", "symmetric": "_sym", "symmetric-inverse": "_sym_onlyR"}
-
-
-def load(name):
-    with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as file:
-        return {key: torch.as_tensor(np.asarray(value)) for key, value in file.items()}
 
 
 def golden_layer(file, log_det="self-normalizing"):
