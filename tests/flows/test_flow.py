@@ -110,6 +110,16 @@ def test_samples_come_by_any_inverse(method):
     assert flow.sample(7).shape == (7, 3)
 
 
+def test_an_unconditional_base_is_drawn_for_each_row_of_the_context():
+    flow = NeuralSplineFlow(3, transforms=2, context=2)
+    context = torch.randn(5, 2)
+    torch.manual_seed(1)
+    samples = flow.sample((4,), context)
+    torch.manual_seed(1)
+    assert torch.equal(samples, flow(context).sample((4,)))
+    assert samples.shape == (4, 5, 3)
+
+
 def test_samples_are_differentiable():
     flow = dense().double()
     assert flow().has_rsample

@@ -109,11 +109,15 @@ class Flow(DistributionModule):
 
         ``flow(context).sample(sample_shape)`` is the same with the exact inverse.
         """
+        leading = torch.Size((sample_shape,) if isinstance(sample_shape, int) else sample_shape)
+        leading += torch.Size() if context is None else context.shape[:-1]
+        return self.draw(math.prod(leading), _contexts(context, leading), method).reshape(*leading, *self.shape)
+
+    def draw(self, rows: int, context: Tensor | None = None, method: InverseMethod = "exact") -> Tensor:
+        """``rows`` samples ``(rows, *shape)``, one for each row of the context if there is one; differentiable."""
         base = self.base(context)
-        z = base.sample(torch.Size((sample_shape,) if isinstance(sample_shape, int) else sample_shape))
-        leading = z.shape[: z.dim() - len(self.latent_shape)]
-        x = self.inverse(z.reshape(math.prod(leading), *self.latent_shape), _contexts(context, leading), method)
-        return x.reshape(*leading, *self.shape)
+        z = base.rsample(torch.Size() if base.batch_shape else torch.Size((rows,)))
+        return self.inverse(z, context, method)
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
@@ -246,6 +250,4 @@ class _Stateless(nn.Module):
         return self.flow.base(context).log_prob(z) + ladj
 
     def _rsample(self, rows: int, context: Tensor | None) -> Tensor:
-        base = self.flow.base(context)
-        z = base.rsample(torch.Size() if base.batch_shape else torch.Size((rows,)))
-        return self.flow.inverse(z, context)
+        return self.flow.draw(rows, context)
