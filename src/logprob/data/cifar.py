@@ -14,7 +14,7 @@ from logprob.data.base import Dataset, DataSource
 from logprob.data.cifar_pickle import read_cifar_pickle
 from logprob.data.files import CorruptDataError, FoundFiles, Origin, array_sha256, find_files, read_bytes
 from logprob.data.names import check_name
-from logprob.data.splits import Splits, batches, provenance, split_size
+from logprob.data.splits import FILE_ORDER, batches, in_file_order, provenance, split_size
 from logprob.data.stand_ins import generated_codes
 
 RULE = "cifar10/1"
@@ -99,16 +99,16 @@ class CIFAR10(DataSource):
         found = find_files(self._origin(), self._layouts(), root)
         (train, labels), (test, test_labels) = self._read(found)
         count = split_size(self.valid, len(train), "valid")
-        rows = Splits(train[:-count], train[-count:], test)
+        rows = in_file_order(train, test, count)
         return Dataset(
             self.name,
-            *batches(rows, targets=[labels[:-count], labels[-count:], test_labels]),
+            *batches(rows, targets=in_file_order(labels, test_labels, count)),
             categories=256,
             image_shape=(3, 32, 32),
             provenance=provenance(
                 RULE,
                 rows,
-                {"rule": "order of the files; the last training images are valid"},
+                {"rule": FILE_ORDER},
                 files=found.describe(),
             ),
         )

@@ -12,7 +12,7 @@ from logprob.data.base import Dataset, DataSource
 from logprob.data.files import FoundFiles, Origin, array_sha256, find_files
 from logprob.data.idx import read_idx
 from logprob.data.names import check_name
-from logprob.data.splits import Splits, batches, provenance, split_size
+from logprob.data.splits import FILE_ORDER, batches, in_file_order, provenance, split_size
 from logprob.data.stand_ins import generated_codes
 
 RULE = "idx-images/1"
@@ -112,7 +112,7 @@ class IdxImages(DataSource):
         train_images, train_labels, test_images, test_labels = _read_checked(found, known.arrays)
         count = split_size(self.valid, len(train_images), "valid")
         rows, labels = (
-            Splits(train[:-count], train[-count:], test)
+            in_file_order(train, test, count)
             for train, test in ((train_images, test_images), (train_labels, test_labels))
         )
         pixels = [part.reshape(len(part), -1).astype(np.int64) for part in rows]
@@ -124,7 +124,7 @@ class IdxImages(DataSource):
             provenance=provenance(
                 RULE,
                 rows,
-                {"rule": "order of the files; the last training images are valid"},
+                {"rule": FILE_ORDER},
                 files=found.describe(),
                 checked_arrays=[name for name, sha in zip(found.names, known.arrays, strict=True) if sha],
             ),

@@ -35,6 +35,14 @@ class Splits(NamedTuple):
         return {name: len(part) for name, part in self._asdict().items()}
 
 
+FILE_ORDER = "order of the files; the last training images are valid"
+
+
+def in_file_order(train: Array, test: Array, valid: int) -> Splits:
+    """The splits of :data:`FILE_ORDER`: the last ``valid`` training rows validate, and nothing is shuffled."""
+    return Splits(train[:-valid], train[-valid:], test)
+
+
 def split_size(size: float, rows: int, what: str) -> int:
     """Rows of a split: a fraction below 1, rounded down, or a whole number of rows.
 

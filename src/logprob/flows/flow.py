@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,18 @@ class SurrogateLogProb(NamedTuple):
 
     log_prob: Tensor
     energies: tuple[Energy, ...]
+
+
+class HasSurrogate(Protocol):
+    """A model that can be trained by a surrogate: a flow, or one with noise for discrete data."""
+
+    def surrogate_log_prob(self, x: Tensor, context: Tensor | None, options: SurrogateOptions) -> SurrogateLogProb:
+        """Unnormalised log-density of rows, and the energies of the self-normalizing layers."""
+        ...
+
+    def synchronize(self) -> None:
+        """Make the learned inverses exact."""
+        ...
 
 
 class Flow(DistributionModule):

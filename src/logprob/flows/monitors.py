@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,18 +15,10 @@ from torch.nn.functional import cosine_similarity
 from logprob.batch import Batch
 from logprob.flows.base import SurrogateOptions
 from logprob.flows.convolution import SelfNormalizingConv2d
-from logprob.flows.flow import SurrogateLogProb
+from logprob.flows.flow import HasSurrogate
 from logprob.flows.linear import SelfNormalizingLinear
 
 SelfNormalizing = SelfNormalizingLinear | SelfNormalizingConv2d
-
-
-class HasSurrogate(Protocol):
-    """A model with self-normalizing layers: a flow, or one with noise for discrete data."""
-
-    def surrogate_log_prob(self, x: Tensor, context: Tensor | None, options: SurrogateOptions) -> SurrogateLogProb:
-        """Unnormalised log-density of rows, and the energies of the self-normalizing layers."""
-        ...
 
 
 class LayerReport(NamedTuple):

@@ -103,7 +103,6 @@ class _Linear(torch.autograd.Function):
             else:
                 x_hat = None
         ctx.save_for_backward(x0, z0, w, r, weight, inverse_weight, error, x_hat, z_error)
-        ctx.has_bias = bias is not None
         return z, value.clone(), energy
 
     @staticmethod

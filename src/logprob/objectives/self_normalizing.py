@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from logprob.batch import Batch
-from logprob.flows import Energy, Penalty, SurrogateLogProb, SurrogateOptions
+from logprob.flows import Energy, Penalty, SurrogateOptions
+from logprob.flows.flow import HasSurrogate
 from logprob.objectives.base import Loss
 from logprob.objectives.geco import GECO
-
-
-class HasSurrogate(Protocol):
-    """A model that can be trained by a surrogate: a flow, or one with noise for discrete data."""
-
-    def surrogate_log_prob(self, x: Tensor, context: Tensor | None, options: SurrogateOptions) -> SurrogateLogProb:
-        """Unnormalised log-density of rows, and the energies of the self-normalizing layers."""
-        ...
-
-    def synchronize(self) -> None:
-        """Make the learned inverses exact."""
-        ...
 
 
 class SelfNormalizingLikelihood(nn.Module):
