@@ -12,15 +12,17 @@ import pytest
 import logprob
 
 SOURCE = Path(logprob.__file__).parent
-ROOMS = {"circuits", "flows"}
+ROOMS = {"circuits", "flows", "simplex"}
 BELOW = {
     "batch": set(),
     "distributions": set(),
     "transforms": set(),
     "nn": set(),
+    "gradients": {"distributions"},
     "circuits": {"distributions", "transforms"},
     "flows": {"batch", "distributions", "transforms", "nn"},
-    "objectives": {"batch", "distributions", "transforms"} | ROOMS,
+    "simplex": {"batch", "distributions", "transforms", "gradients", "nn"},
+    "objectives": {"batch", "distributions", "transforms", "gradients"} | ROOMS,
     "data": {"batch", "distributions", "transforms"},  # no room: data know of no model
     "metrics": {"batch", "distributions", "transforms"},
     "testing": {"batch", "distributions", "transforms", "objectives"},

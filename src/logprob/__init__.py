@@ -18,9 +18,11 @@ if TYPE_CHECKING:
         distributions,
         experiments,
         flows,
+        gradients,
         metrics,
         nn,
         objectives,
+        simplex,
         testing,
         transforms,
     )
@@ -32,9 +34,11 @@ __all__ = [
     "distributions",
     "experiments",
     "flows",
+    "gradients",
     "metrics",
     "nn",
     "objectives",
+    "simplex",
     "testing",
     "transforms",
 ]

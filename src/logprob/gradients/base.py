@@ -1,0 +1,83 @@
+"""The contract of a gradient estimator."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+Function = Callable[[Tensor], Tensor]
+
+
+class CategoricalLaw(Protocol):
+    """What an estimator may ask of a distribution over one-hot vectors and its relaxation.
+
+    ``scores`` are real numbers of which the largest names the category; ``softmax(scores / temperature)`` is the
+    relaxed sample. Shapes are ``sample_shape + batch_shape + (K,)``.
+    """
+
+    temperature: Tensor
+    batch_shape: torch.Size
+    event_shape: torch.Size
+
+    @property
+    def logits(self) -> Tensor:
+        """Normalised log-probabilities of the categories, ``batch_shape + (K,)``, differentiable."""
+        ...
+
+    def rsample(self, sample_shape: torch.Size = ...) -> Tensor:
+        """Relaxed samples, differentiable."""
+        ...
+
+    def draw_noise(self, sample_shape: torch.Size = ...) -> Tensor:
+        """Parameter-free noise, from which :meth:`scores` makes a sample."""
+        ...
+
+    def scores(self, noise: Tensor) -> Tensor:
+        """The scores of some noise, differentiable."""
+        ...
+
+    def noise_given(self, category: Tensor) -> Tensor:
+        """Noise drawn from its law given one-hot categories ``(..., K)``, a differentiable function of the parameters."""
+        ...
+
+
+class GradientEstimator(nn.Module, ABC):
+    """``gradient(q, f)``: ``f`` at samples of ``q``, with an estimate of the gradient of ``E_q f`` attached.
+
+    The *value* of what is returned is ``f(z)`` for samples ``z`` of ``q``, one number a sample. Its *gradient* reaches
+    the parameters of ``q`` by the estimator's rule, and whatever else ``f`` depends on as usual.
+
+    Attributes:
+        unbiased: whether the gradient's mean is the gradient of the expectation over categories, for every ``f``.
+        value: whether ``f`` is called with one-hot or with relaxed samples.
+    """
+
+    unbiased: ClassVar[bool] = False
+    value: ClassVar[Literal["one-hot", "relaxed"]] = "one-hot"
+
+    @abstractmethod
+    def forward(self, q: CategoricalLaw, f: Function, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        """Return ``f`` at samples, of shape ``sample_shape + batch``.
+
+        Args:
+            q: the distribution, of batch shape ``batch + rest``.
+            f: takes ``(sample_shape, *batch, *rest, K)`` and gives ``(sample_shape, *batch)``: it may join several
+                variables, in ``rest``, into one number.
+            sample_shape: of independent samples.
+        """
+
+
+class PathwiseGradient(GradientEstimator):
+    """An estimator that is a differentiable sample: it can stand wherever a sample is wanted."""
+
+    @abstractmethod
+    def rsample(self, q: CategoricalLaw, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        """Samples ``sample_shape + batch_shape + (K,)`` whose backward pass is the estimator's."""
+
+    def forward(self, q: CategoricalLaw, f: Function, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        """``f`` at :meth:`rsample`."""
+        return f(self.rsample(q, sample_shape))

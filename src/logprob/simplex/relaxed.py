@@ -1,0 +1,78 @@
+"""What all relaxations of a categorical variable share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import OneHotCategorical
+
+from logprob.distributions import IntractableError, UnnormalizedDistribution
+
+
+class RelaxedOneHot(UnnormalizedDistribution):
+    """A reparameterised law on the simplex that approaches one-hot vectors as its temperature goes to 0.
+
+    A sample is ``softmax(scores / temperature)``. The *category* is the argmax of the scores; its law does not depend
+    on the temperature at which the scores are relaxed, and the argmax of the sample is the same.
+
+    A subclass implements :meth:`draw_noise`, :meth:`scores`, ``log_prob`` and, where they are known, :attr:`logits`
+    and :meth:`noise_given`. Densities are those of the first K - 1 coordinates.
+    """
+
+    has_rsample = True
+    temperature: Tensor
+
+    @abstractmethod
+    def draw_noise(self, sample_shape: Any = ()) -> Tensor:
+        """Parameter-free noise of one draw: whatever :meth:`scores` takes."""
+
+    @abstractmethod
+    def scores(self, noise: Tensor) -> Tensor:
+        """Scores ``(..., K)`` of some noise, differentiable with respect to the parameters."""
+
+    def noise_given(self, category: Tensor) -> Tensor:
+        """Noise from its law given the category, a differentiable function of the parameters.
+
+        Args:
+            category: one-hot, ``(..., K)``.
+
+        Raises:
+            IntractableError: if that law cannot be drawn from.
+        """
+        raise IntractableError(f"{type(self).__name__} cannot draw noise given a category")
+
+    @property
+    def logits(self) -> Tensor:
+        """Log-probabilities of the categories in nats, normalised, ``batch_shape + (K,)``; differentiable.
+
+        Raises:
+            IntractableError: if they have no closed form or quadrature.
+        """
+        raise IntractableError(f"{type(self).__name__} has no category probabilities in closed form")
+
+    @property
+    def probs(self) -> Tensor:
+        """Probabilities of the categories, ``batch_shape + (K,)``."""
+        return self.logits.exp()
+
+    @property
+    def mode(self) -> Tensor:
+        """One-hot vector of the most probable category."""
+        return F.one_hot(self.logits.argmax(-1), self.event_shape[0]).to(self.logits)
+
+    def to_categorical(self) -> OneHotCategorical:
+        """The exact law of the category."""
+        return OneHotCategorical(logits=self.logits, validate_args=False)
+
+    def unnormalized_log_prob(self, value: Tensor) -> Tensor:
+        """``log_prob``: the density is normalised."""
+        return self.log_prob(value)
+
+    @property
+    def log_partition(self) -> Tensor:
+        """Zero: the density is normalised."""
+        return self.temperature.new_zeros(()).expand(self.batch_shape)
