@@ -1,5 +1,20 @@
 """What a model hands out: a distribution of one parameter state, and the module that makes it."""
 
 from logprob.distributions.base import DistributionModule, IntractableError, UnnormalizedDistribution
+from logprob.distributions.latent import GaussianLatent, Latent, LatentVariableDistribution, LatentVariableModel
+from logprob.distributions.log_ratio import log_ratio
+from logprob.distributions.pixels import BernoulliPixels, GaussianPixels, PixelLikelihood
 
-__all__ = ["DistributionModule", "IntractableError", "UnnormalizedDistribution"]
+__all__ = [
+    "BernoulliPixels",
+    "DistributionModule",
+    "GaussianLatent",
+    "GaussianPixels",
+    "IntractableError",
+    "Latent",
+    "LatentVariableDistribution",
+    "LatentVariableModel",
+    "PixelLikelihood",
+    "UnnormalizedDistribution",
+    "log_ratio",
+]

@@ -8,7 +8,7 @@ import torch
 
 from logprob.batch import Batch
 from logprob.distributions import DistributionModule
-from logprob.experiments.seeding import fixed_draws
+from logprob.distributions.draws import fixed_draws
 from logprob.metrics import Metric
 
 

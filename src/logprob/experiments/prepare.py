@@ -15,6 +15,7 @@ from torch import Tensor
 from logprob.batch import Batch
 from logprob.data import CorruptDataError, Dataset, MissingDataError
 from logprob.distributions import DistributionModule
+from logprob.distributions.draws import fixed_draws
 from logprob.experiments.errors import RecipeError
 from logprob.experiments.evaluate import evaluate
 from logprob.experiments.fit import Fit, Watcher
@@ -24,7 +25,7 @@ from logprob.experiments.optimization import select_parameters, step_schedule
 from logprob.experiments.packing import pack
 from logprob.experiments.recipe import CheckedRecipe
 from logprob.experiments.schema import Figures, Phase
-from logprob.experiments.seeding import default_dtype, fixed_draws, seed_everything
+from logprob.experiments.seeding import default_dtype, seed_everything
 from logprob.experiments.smoke import stand_in
 from logprob.experiments.stopping import Monitor
 from logprob.metrics import Metric

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from logprob.data import Dataset
+from logprob.distributions.draws import fixed_draws
 from logprob.experiments.errors import RecipeError, RunError
 from logprob.experiments.figures.canvas import save
 from logprob.experiments.figures.images import image_grid, pixels_of
@@ -17,7 +18,6 @@ from logprob.experiments.files import write_atomically, write_json
 from logprob.experiments.results import RunFolder, free_path
 from logprob.experiments.runner import load_run
 from logprob.experiments.sampling import Inverse, draw_rows, drawer, inverses
-from logprob.experiments.seeding import fixed_draws
 from logprob.experiments.versions import versions
 
 SHOWN = 200  # images of the picture

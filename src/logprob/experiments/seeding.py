@@ -32,27 +32,6 @@ def seed_everything(seed: int) -> torch.Generator:
 
 
 @contextmanager
-def fixed_draws(device: torch.device, seed: int = 0) -> Iterator[None]:
-    """The same random numbers inside the block every time, and none taken from those of training.
-
-    Example:
-        >>> with fixed_draws(torch.device("cpu")):
-        ...     first = torch.rand(3)
-        >>> with fixed_draws(torch.device("cpu")):
-        ...     print(bool((torch.rand(3) == first).all()))
-        True
-    """
-    on_cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_cuda else []):
-        # Not torch.manual_seed, which would seed every GPU, of which only one is restored.
-        torch.default_generator.manual_seed(seed)
-        if on_cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
-@contextmanager
 def default_dtype(dtype: torch.dtype) -> Iterator[None]:
     """Make new floating-point tensors of this type inside the block."""
     before = torch.get_default_dtype()

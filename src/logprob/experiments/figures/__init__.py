@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from logprob.batch import Batch
+from logprob.distributions.draws import fixed_draws
 from logprob.experiments.errors import RunError
 from logprob.experiments.figures.canvas import save
 from logprob.experiments.figures.curves import learning_curves
@@ -21,7 +22,6 @@ from logprob.experiments.prepare import Prepared
 from logprob.experiments.results import RunFolder
 from logprob.experiments.sampling import Inverse, draw_rows, drawer, inverses, reconstructs, seconds_per_sample
 from logprob.experiments.schema import Figures
-from logprob.experiments.seeding import fixed_draws
 from logprob.metrics import log_prob_rows
 
 if TYPE_CHECKING:
