@@ -111,6 +111,13 @@ def test_other_schedules_step_each_epoch(recipe: dict[str, Any]) -> None:
     assert [record["learning_rate"] for record in spy.records] == [1.0, 0.5, 0.25]
 
 
+def test_a_schedule_may_move_at_every_update(recipe: dict[str, Any]) -> None:
+    """Three updates an epoch; an epoch's record has the rate that the next update will have."""
+    recipe["phases"][0]["scheduler"] = {"class_path": "InverseTimeDecay", "init_args": {"decay": 0.5, "min_lr": 0.2}}
+    _, spy = train(recipe, ("epochs", 3), ("optimizer.lr", 1.0))
+    assert [record["learning_rate"] for record in spy.records] == pytest.approx([1 / 2.5, 1 / 4, 0.2])
+
+
 def test_the_threshold_is_right_for_negative_losses() -> None:
     assert not improves(-99.95, -100.0, 1e-3)
     assert not improves(-100.05, -100.0, 1e-3)

@@ -72,6 +72,15 @@ def test_cut_anywhere(long: dict[str, Any], tmp_path: Path, epochs: int, every: 
     assert_identical(whole.folder, folder)
 
 
+def test_a_schedule_of_updates_goes_on(recipe: dict[str, Any], tmp_path: Path) -> None:
+    (phase,) = recipe["phases"]
+    phase |= {"epochs": 6, "scheduler": {"class_path": "InverseTimeDecay", "init_args": {"decay": 0.3}}}
+    whole = run(recipe, out=tmp_path / "whole", imports=TINY)
+    folder = cut(recipe, tmp_path / "cut", 4, 0)
+    resume(folder, imports=TINY)
+    assert_identical(whole.folder, folder)
+
+
 def test_a_damaged_checkpoint_names_the_one_before(recipe: dict[str, Any], tmp_path: Path) -> None:
     recipe["phases"][0]["epochs"] = 6
     whole = run(recipe, out=tmp_path / "whole", imports=TINY)

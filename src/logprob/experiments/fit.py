@@ -20,6 +20,7 @@ from logprob.experiments.objectives import finish_epoch, load_objective, objecti
 from logprob.experiments.optimization import (
     clip_gradients,
     load_optimizer,
+    moves_every_update,
     scaled_rates,
     select_parameters,
     step_schedule,
@@ -226,6 +227,8 @@ class Fit:
                 raise DivergedError(f"the {name} is {value} {self._where(number)}")
         with scaled_rates(self.optimizer, self._warmup(self.progress.step + 1)):
             self.optimizer.step()
+        if moves_every_update(self.scheduler):
+            self.scheduler.step()
         self.progress.step += 1
         self.progress.steps += 1
         self._tell("on_step", values["loss"])
@@ -272,7 +275,7 @@ class Fit:
         done.stale += 1
         if cost is not None:
             self._compare(cost)
-        if self.scheduler is not None:
+        if self.scheduler is not None and not moves_every_update(self.scheduler):
             step_schedule(self.scheduler, cost)
         done.seconds += time.perf_counter() - started
         record = {"phase": done.phase, "epoch": done.epoch, "step": done.step, **numbers}

@@ -46,6 +46,11 @@ def load_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
                 held[name] = value.to(held[name].device, copy=True)
 
 
+def moves_every_update(scheduler: Any) -> bool:
+    """Whether a schedule moves after every update; all others move after every epoch."""
+    return getattr(scheduler, "every_update", False)
+
+
 def step_schedule(scheduler: Any, cost: float | None) -> None:
     """Move a schedule on by one epoch; those that watch a metric are given ``cost``, and wait while there is none."""
     if isinstance(scheduler, ReduceLROnPlateau) or getattr(scheduler, "takes_metric", False):

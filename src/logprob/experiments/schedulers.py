@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from logprob.experiments.stopping import improves
 
-__all__ = ["ReduceOnPlateau"]
+__all__ = ["InverseTimeDecay", "ReduceOnPlateau"]
 
 
 class ReduceOnPlateau(LRScheduler):
@@ -61,3 +61,41 @@ class ReduceOnPlateau(LRScheduler):
             for group in self.optimizer.param_groups:
                 group["lr"] = max(group["lr"] * self.factor, min(self.min_lr, group["lr"]))
         self._last_lr = self.get_lr()
+
+
+class InverseTimeDecay(LRScheduler):
+    """Learning rate ``max(min_lr, lr / (1 + decay t))`` of update ``t = 0, 1, ...``: it moves after every update.
+
+    Args:
+        optimizer: whose learning rates change.
+        decay: how fast, per update, at least 0.
+        min_lr: learning rate that it does not go below; a smaller ``lr`` stays as it is.
+
+    Raises:
+        ValueError: if ``decay`` is negative.
+
+    Example:
+        >>> import torch
+        >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        >>> schedule = InverseTimeDecay(optimizer, decay=1.0, min_lr=0.4)
+        >>> for _ in range(3):
+        ...     print(schedule.get_last_lr()[0])
+        ...     optimizer.step()
+        ...     schedule.step()
+        1.0
+        0.5
+        0.4
+    """
+
+    every_update = True
+
+    def __init__(self, optimizer: Optimizer, decay: float = 1e-3, min_lr: float = 1e-4) -> None:
+        if decay < 0:
+            raise ValueError(f"decay must be at least 0, got {decay}")
+        self.decay, self.min_lr = decay, min_lr
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[Any]:
+        """Rates of the present update, from its number alone."""
+        factor = 1 / (1 + self.decay * self.last_epoch)
+        return [max(rate * factor, min(self.min_lr, rate)) for rate in self.base_lrs]

@@ -29,7 +29,8 @@ class Phase:
         steps: updates; give this or ``epochs``.
         batch_size: rows per update.
         parameters: regular expression; parameters whose name it does not find stay as they are.
-        scheduler: learning-rate schedule, moved once an epoch.
+        scheduler: learning-rate schedule, moved once an epoch, or after every update if it has the attribute
+            ``every_update``.
         stopping: when to stop early; never if unset.
         clip_norm: largest norm of the gradient; unlimited if unset.
         warmup_epochs: over so many epochs the learning rate rises linearly to what the schedule says.
