@@ -7,7 +7,9 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from logprob.nn.start import Start, start_from
 
 Nonlinearity = Literal["relu", "leaky-relu", "elu", "gelu", "silu", "softplus", "tanh"]
 NONLINEARITIES: dict[str, type[nn.Module]] = {
@@ -30,10 +32,12 @@ class MLP(nn.Sequential):
         hidden: widths of the hidden layers; none of them makes a linear map.
         activation: the nonlinearity.
         final_scale: factor on the initial weights of the last layer, whose bias then starts at zero; None leaves
-            both as torch makes them. A small one makes the network start close to zero.
+            both as they are. A small one makes the network start close to zero.
+        final_activation: a nonlinearity for the outputs too, or none.
+        init: start of the weights, see :func:`start_from`.
 
     Raises:
-        ValueError: for a width below one or an unknown nonlinearity.
+        ValueError: for a width below one or an unknown name.
 
     Example:
         >>> import torch
@@ -48,6 +52,8 @@ class MLP(nn.Sequential):
         hidden: Sequence[int] = (128, 128),
         activation: Nonlinearity = "relu",
         final_scale: float | None = None,
+        final_activation: Nonlinearity | None = None,
+        init: Start = "torch",
     ) -> None:
         widths = [inputs, *hidden, outputs]
         check_widths(widths)
@@ -55,9 +61,28 @@ class MLP(nn.Sequential):
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), make()]
-        super().__init__(*layers[:-1])
+        last = [] if final_activation is None else [nonlinearity(final_activation)()]
+        super().__init__(*layers[:-1], *last)
+        start_from(self, init)
         if final_scale is not None:
             shrink(layers[-2], final_scale)
+
+
+class SignedMLP(MLP):
+    """An :class:`MLP` of ``2 x - 1``: inputs between 0 and 1 come to lie around zero.
+
+    Args and errors: those of :class:`MLP`.
+
+    Example:
+        >>> import torch
+        >>> network = SignedMLP(3, 2, hidden=(), init="glorot")  # the bias is zero
+        >>> network(torch.full((1, 3), 0.5))
+        tensor([[0., 0.]], grad_fn=<AddmmBackward0>)
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Outputs ``(..., outputs)`` of rows ``(..., inputs)``."""
+        return super().forward(2 * input - 1)
 
 
 def nonlinearity(name: str) -> type[nn.Module]:
