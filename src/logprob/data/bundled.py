@@ -15,6 +15,7 @@ from logprob.data.base import Dataset, DataSource
 from logprob.data.splits import Splits, batches, provenance, seeded_split, split_size, standardisation
 
 RULE = "bundled/1"
+DIGITS = 1797
 
 
 def _load(function: str) -> tuple[NDArray[np.float64], NDArray[np.int64], dict[str, Any]]:
@@ -124,23 +125,46 @@ class PermutedDigits(DataSource):
         Raises:
             ImportError: if scikit-learn is not installed.
         """
-        rows, labels, source = _load("load_digits")
-        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).numpy()
-        train, test = order[:1400], order[1400:]
-        index = Splits(train, train[: len(test)], test)
-        codes = index.of(rows.astype(np.int64))
-        split = {
-            "rule": "torch.randperm: train, test",
-            "seed": 0,
-            "valid": "repeats the first training rows, as the protocol has no validation rows",
-        }
-        return Dataset(
-            "permuted-digits",
-            *batches(codes, index.of(labels)),
-            categories=17,
-            image_shape=(1, 8, 8),
-            provenance=provenance("permuted-digits/1", codes, split, files=[source]),
-        )
+        order = torch.randperm(DIGITS, generator=torch.Generator().manual_seed(0)).numpy()
+        return _digits("permuted-digits", order, 1400, {"rule": "torch.randperm: train, test", "seed": 0})
+
+
+@dataclass(frozen=True)
+class OrderedDigits(DataSource):
+    """The digits of :class:`Digits` in the order of the file: the first 1,500 to train on, the last 297 to test.
+
+    The protocol has no validation rows. ``valid`` repeats the first 297 *training* rows, so that nothing is chosen by
+    test rows; what it reports is no estimate of the test value.
+
+    Example:
+        >>> data = OrderedDigits().load()
+        >>> data.train.x.shape, data.test.x.shape, data.categories, data.image_shape
+        (torch.Size([1500, 64]), torch.Size([297, 64]), 17, (1, 8, 8))
+    """
+
+    def load(self, root: str | Path | None = None) -> Dataset:
+        """Split the rows; ``root`` is not used.
+
+        Raises:
+            ImportError: if scikit-learn is not installed.
+        """
+        return _digits("ordered-digits", np.arange(DIGITS), 1500, {"rule": "order of the file: train, test"})
+
+
+def _digits(name: str, order: NDArray[np.int64], train_rows: int, split: dict[str, Any]) -> Dataset:
+    """The digits with a fixed split and no validation rows."""
+    rows, labels, source = _load("load_digits")
+    train, test = order[:train_rows], order[train_rows:]
+    index = Splits(train, train[: len(test)], test)
+    codes = index.of(rows.astype(np.int64))
+    split = {**split, "valid": "repeats the first training rows, as the protocol has no validation rows"}
+    return Dataset(
+        name,
+        *batches(codes, index.of(labels)),
+        categories=17,
+        image_shape=(1, 8, 8),
+        provenance=provenance(f"{name}/1", codes, split, files=[source]),
+    )
 
 
 @dataclass(frozen=True)
