@@ -127,8 +127,17 @@ class LatentVariableModel(DistributionModule):
 
     def posteriors(self, x: Tensor) -> list[Distribution]:
         """``q(z | x)`` of each group for rows ``(B, D)``."""
-        numbers = self.encoder(self.cast(x)).split([group.inputs for group in self.groups], dim=-1)
-        return [group.posterior(part) for group, part in zip(self.groups, numbers, strict=True)]
+        return self.posteriors_of(self.encode(x))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The encoder's numbers for rows ``(B, D)``."""
+        numbers: Tensor = self.encoder(self.cast(x))
+        return numbers
+
+    def posteriors_of(self, numbers: Tensor) -> list[Distribution]:
+        """The posteriors of each group that the encoder's numbers ``(..., B, *)`` say."""
+        parts = numbers.split([group.inputs for group in self.groups], dim=-1)
+        return [group.posterior(part) for group, part in zip(self.groups, parts, strict=True)]
 
     def priors(self) -> list[Distribution]:
         """``p(z)`` of each group."""

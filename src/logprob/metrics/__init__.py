@@ -2,6 +2,18 @@
 
 from logprob.metrics.base import Metric
 from logprob.metrics.bound import LikelihoodBound
+from logprob.metrics.discrete_bound import DiscreteBound
+from logprob.metrics.latent import EvidenceBounds, RelaxedSamples, VanishingGradients, vertex_distance
 from logprob.metrics.likelihood import LogLikelihood, log_prob_rows
 
-__all__ = ["LikelihoodBound", "LogLikelihood", "Metric", "log_prob_rows"]
+__all__ = [
+    "DiscreteBound",
+    "EvidenceBounds",
+    "LikelihoodBound",
+    "LogLikelihood",
+    "Metric",
+    "RelaxedSamples",
+    "VanishingGradients",
+    "log_prob_rows",
+    "vertex_distance",
+]

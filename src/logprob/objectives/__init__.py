@@ -3,16 +3,26 @@
 from logprob.batch import Batch
 from logprob.objectives.base import Loss, Objective
 from logprob.objectives.bound import NegativeLikelihoodBound
+from logprob.objectives.capacity import Capacity, CapacityELBO
+from logprob.objectives.divergence import Divergence, divergence
+from logprob.objectives.elbo import NegativeELBO
 from logprob.objectives.geco import GECO
+from logprob.objectives.importance import NegativeIWAE
 from logprob.objectives.likelihood import NegativeLogLikelihood
 from logprob.objectives.self_normalizing import SelfNormalizingLikelihood
 
 __all__ = [
     "GECO",
     "Batch",
+    "Capacity",
+    "CapacityELBO",
+    "Divergence",
     "Loss",
+    "NegativeELBO",
+    "NegativeIWAE",
     "NegativeLikelihoodBound",
     "NegativeLogLikelihood",
     "Objective",
     "SelfNormalizingLikelihood",
+    "divergence",
 ]
