@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 Function = Callable[[Tensor], Tensor]
+Law = TypeVar("Law", bound="CategoricalLaw")
 
 
 class CategoricalLaw(Protocol):
@@ -20,19 +21,27 @@ class CategoricalLaw(Protocol):
     """
 
     temperature: Tensor
-    batch_shape: torch.Size
-    event_shape: torch.Size
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Shape of the independent variables."""
+        ...
+
+    @property
+    def event_shape(self) -> torch.Size:
+        """``(K,)``."""
+        ...
 
     @property
     def logits(self) -> Tensor:
         """Normalised log-probabilities of the categories, ``batch_shape + (K,)``, differentiable."""
         ...
 
-    def rsample(self, sample_shape: torch.Size = ...) -> Tensor:
+    def rsample(self, sample_shape: tuple[int, ...] = ...) -> Tensor:
         """Relaxed samples, differentiable."""
         ...
 
-    def draw_noise(self, sample_shape: torch.Size = ...) -> Tensor:
+    def draw_noise(self, sample_shape: tuple[int, ...] = ...) -> Tensor:
         """Parameter-free noise, from which :meth:`scores` makes a sample."""
         ...
 
@@ -41,7 +50,18 @@ class CategoricalLaw(Protocol):
         ...
 
     def noise_given(self, category: Tensor) -> Tensor:
-        """Noise drawn from its law given one-hot categories ``(..., K)``, a differentiable function of the parameters."""
+        """Noise drawn from its law given one-hot categories ``(..., K)``, a differentiable function of the parameters.
+
+        Its backward pass is differentiable too.
+        """
+        ...
+
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The tensors that gradients are taken to, each of shape ``batch_shape + event``."""
+        ...
+
+    def with_parameters(self: Law, *parameters: Tensor) -> Law:
+        """The law of the same temperature at other :meth:`parameters`, whose batch shape it takes on."""
         ...
 
 
@@ -50,6 +70,9 @@ class GradientEstimator(nn.Module, ABC):
 
     The *value* of what is returned is ``f(z)`` for samples ``z`` of ``q``, one number a sample. Its *gradient* reaches
     the parameters of ``q`` by the estimator's rule, and whatever else ``f`` depends on as usual.
+
+    Free parameters of an estimator, such as the temperature of a control variate, take a gradient in the same backward
+    pass: that of the squared norm of the estimate, whatever the sign with which ``f`` enters the loss.
 
     Attributes:
         unbiased: whether the gradient's mean is the gradient of the expectation over categories, for every ``f``.
@@ -60,7 +83,7 @@ class GradientEstimator(nn.Module, ABC):
     value: ClassVar[Literal["one-hot", "relaxed"]] = "one-hot"
 
     @abstractmethod
-    def forward(self, q: CategoricalLaw, f: Function, sample_shape: torch.Size = torch.Size()) -> Tensor:
+    def forward(self, q: CategoricalLaw, f: Function, sample_shape: tuple[int, ...] = ()) -> Tensor:
         """Return ``f`` at samples, of shape ``sample_shape + batch``.
 
         Args:
@@ -75,9 +98,9 @@ class PathwiseGradient(GradientEstimator):
     """An estimator that is a differentiable sample: it can stand wherever a sample is wanted."""
 
     @abstractmethod
-    def rsample(self, q: CategoricalLaw, sample_shape: torch.Size = torch.Size()) -> Tensor:
+    def rsample(self, q: CategoricalLaw, sample_shape: tuple[int, ...] = ()) -> Tensor:
         """Samples ``sample_shape + batch_shape + (K,)`` whose backward pass is the estimator's."""
 
-    def forward(self, q: CategoricalLaw, f: Function, sample_shape: torch.Size = torch.Size()) -> Tensor:
+    def forward(self, q: CategoricalLaw, f: Function, sample_shape: tuple[int, ...] = ()) -> Tensor:
         """``f`` at :meth:`rsample`."""
         return f(self.rsample(q, sample_shape))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from logprob.gradients.base import CategoricalLaw, PathwiseGradient
@@ -19,6 +18,6 @@ class Reparameterized(PathwiseGradient):
 
     value: ClassVar[Literal["one-hot", "relaxed"]] = "relaxed"
 
-    def rsample(self, q: CategoricalLaw, sample_shape: torch.Size = torch.Size()) -> Tensor:
+    def rsample(self, q: CategoricalLaw, sample_shape: tuple[int, ...] = ()) -> Tensor:
         """``q.rsample(sample_shape)``."""
         return q.rsample(sample_shape)

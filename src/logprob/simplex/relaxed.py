@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import OneHotCategorical
@@ -44,6 +43,22 @@ class RelaxedOneHot(UnnormalizedDistribution):
             IntractableError: if that law cannot be drawn from.
         """
         raise IntractableError(f"{type(self).__name__} cannot draw noise given a category")
+
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The tensors that gradients are taken to, each ``batch_shape + (...,)``, as :meth:`with_parameters` takes them.
+
+        Raises:
+            IntractableError: if the law does not name them.
+        """
+        raise IntractableError(f"{type(self).__name__} does not name the tensors that its gradient is taken to")
+
+    def with_parameters(self, *parameters: Tensor) -> RelaxedOneHot:
+        """The law of the same settings at other :meth:`parameters`, whose batch shape it takes on.
+
+        Raises:
+            IntractableError: if the law does not name them.
+        """
+        raise IntractableError(f"{type(self).__name__} does not name the tensors that its gradient is taken to")
 
     @property
     def logits(self) -> Tensor:
