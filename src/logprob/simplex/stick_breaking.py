@@ -62,9 +62,7 @@ class StickBreaking(Transform):
         return (x - count * _softplus(x)).sum(-1)
 
     def _inverse(self, y: Tensor) -> Tensor:
-        # Subtracting piece by piece keeps the digits of a small remainder, which 1 - cumsum(y) would lose.
-        rest = torch.cat([torch.ones_like(y[..., :1]), -y], -1).cumsum(-1)[..., 1:]
-        return y.log() - rest.log()
+        return y.log() - left_over(y).log()
 
     def parameters(self) -> tuple[Any, ...]:
         """None."""
@@ -151,6 +149,18 @@ def log_sticks(log_fractions: Tensor, log_rests: Tensor) -> Tensor:
         tensor([0.5000, 0.2500, 0.2500])
     """
     return F.pad(log_rests.cumsum(-1), (1, 0)) + F.pad(log_fractions, (0, 1))
+
+
+def left_over(pieces: Tensor) -> Tensor:
+    """What is left of a stick of length 1 after each of its pieces, ``1 - sum_{i<=k} pieces_i``.
+
+    Subtracting piece by piece keeps the digits of a small remainder, which ``1 - cumsum`` would lose.
+
+    Example:
+        >>> left_over(torch.tensor([0.5, 0.25]))
+        tensor([0.5000, 0.2500])
+    """
+    return torch.cat([torch.ones_like(pieces[..., :1]), -pieces], -1).cumsum(-1)[..., 1:]
 
 
 class _Pieces(torch.autograd.Function):
