@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -12,7 +10,8 @@ from logprob.data.base import Dataset
 from logprob.data.pixels import PreparedImages, changed, image_shape_of
 
 
-@dataclass(frozen=True)
+# A dataclass by inheritance: it has no field of its own, and a constructor made anew would look for the type of
+# ``source`` here.
 class ImageCompletion(PreparedImages):
     """The lower half of an image given the upper half: ``x`` is the lower one, ``context`` the upper one.
 
