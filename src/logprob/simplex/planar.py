@@ -76,6 +76,14 @@ class Planar(Transform):
             y = y - layer.shift * root.tanh().unsqueeze(-1)
         return y
 
+    def forward_shape(self, shape: Sequence[int]) -> torch.Size:
+        """Shape of the output for an input of some shape: there may be more maps than inputs."""
+        return torch.broadcast_shapes(tuple(shape), self.w.shape[1:])
+
+    def inverse_shape(self, shape: Sequence[int]) -> torch.Size:
+        """As :meth:`forward_shape`."""
+        return self.forward_shape(shape)
+
     def _layers(self) -> list[_Layer]:
         return [_layer(*numbers) for numbers in zip(self.w, self.u, self.b, strict=True)]
 
