@@ -1,0 +1,177 @@
+"""Structured output prediction: a network with layers of binary random units between what is given and the output."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from logprob.distributions import (
+    BernoulliPixels,
+    DistributionModule,
+    IntractableError,
+    PixelLikelihood,
+    UnnormalizedDistribution,
+)
+from logprob.distributions.draws import draws_of
+from logprob.gradients.base import PathwiseGradient
+from logprob.gradients.category import draw_category
+from logprob.gradients.reparameterized import Reparameterized
+from logprob.nn import MLP, Start
+from logprob.simplex.binary_units import BinaryUnits, unit_values
+from logprob.simplex.relaxed import RelaxedOneHot
+
+Draw = Callable[[RelaxedOneHot, torch.Size], Tensor]
+
+
+class StochasticNetwork(DistributionModule):
+    """``p(x | c) = E p(x | h_L)`` over layers ``h_1, ..., h_L`` of binary units in {-1, 1}, each given the one below.
+
+    Every map, from the context c to ``h_1``, between the layers and from ``h_L`` to the likelihood, is linear, or has
+    ``hidden`` layers of tanh where it leads to random units.
+
+    In training mode the units are drawn by ``gradient``: relaxed, so that the model is another one than is evaluated,
+    or rounded with a surrogate gradient. In evaluation mode they are rounded, and have no gradient. :meth:`given` says
+    it explicitly.
+
+    Args:
+        variables: number D of output variables.
+        units: makes the law of a layer's units from their number.
+        inputs: width of the context; that of the output if omitted.
+        width: units of a layer.
+        layers: layers L of units.
+        hidden: widths of the tanh layers before every layer of units.
+        init: start of the weights, see :func:`~logprob.nn.start_from`.
+        gradient: how units are drawn in training.
+        likelihood: of the output given the last layer.
+
+    Raises:
+        ValueError: if a number is below 1.
+
+    References:
+        Raiko, Berglund, Alain and Dinh, "Techniques for Learning Binary Stochastic Feedforward Neural Networks",
+        ICLR 2015; Potapczynski, Loaiza-Ganem and Cunningham, "Invertible Gaussian Reparameterization", NeurIPS 2020.
+
+    Example:
+        >>> from logprob.simplex.binary_units import ConcreteUnits
+        >>> model = StochasticNetwork(6, ConcreteUnits, inputs=4, width=5, layers=2)
+        >>> c, x = torch.rand(3, 4), torch.bernoulli(torch.full((3, 6), 0.5))
+        >>> model(c).log_prob_bound(x, samples=10).shape, model(c).sample((2,)).shape
+        (torch.Size([3]), torch.Size([2, 3, 6]))
+    """
+
+    def __init__(
+        self,
+        variables: int,
+        units: Callable[[int], BinaryUnits],
+        inputs: int | None = None,
+        width: int = 240,
+        layers: int = 2,
+        hidden: Sequence[int] = (),
+        init: Start = "torch",
+        gradient: PathwiseGradient | None = None,
+        likelihood: PixelLikelihood = BernoulliPixels(),  # noqa: B008  (frozen)
+    ) -> None:
+        super().__init__()
+        if layers < 1:
+            raise ValueError(f"layers must be at least 1, got {layers}")
+        self.variables = variables
+        self.inputs = variables if inputs is None else inputs
+        widths = [self.inputs, *[width] * layers]
+        self.maps = nn.ModuleList(MLP(a, b, hidden, "tanh", init=init) for a, b in pairwise(widths))
+        self.laws = nn.ModuleList(units(width) for _ in range(layers))
+        self.output = MLP(width, likelihood.parameters * variables, (), init=init)
+        self.gradient = Reparameterized() if gradient is None else gradient
+        self.likelihood = likelihood
+
+    def forward(self, context: Tensor | None = None) -> StochasticNetworkDistribution:
+        """The law of the output given ``context``, with units as the mode of the module says."""
+        return self.given(context, self.gradient if self.training else None)
+
+    def given(self, context: Tensor | None, gradient: PathwiseGradient | None) -> StochasticNetworkDistribution:
+        """The law of the output given ``context``, ``(B, inputs)``.
+
+        Args:
+            context: what is given.
+            gradient: how units are drawn; None rounds them.
+
+        Raises:
+            ValueError: if the context is missing or has another width.
+        """
+        if context is None or context.shape[-1] != self.inputs:
+            got = "none" if context is None else f"one of width {context.shape[-1]}"
+            raise ValueError(f"expected a context of width {self.inputs}, got {got}")
+        context = context.to(next(self.parameters()).dtype)
+        return StochasticNetworkDistribution(self, context, draw_category if gradient is None else gradient.rsample)
+
+    def decode(self, context: Tensor, sample_shape: torch.Size, draw: Draw) -> Tensor:
+        """The likelihood's numbers, ``sample_shape + (B, P D)``, for so many draws of all units."""
+        values = context
+        for index, (layer, law) in enumerate(zip(self.maps, self.laws, strict=True)):
+            # The first layer's numbers are the same for all draws.
+            values = unit_values(draw(law(layer(values)), torch.Size() if index else sample_shape))
+        raw: Tensor = self.output(values)
+        return raw
+
+
+class StochasticNetworkDistribution(UnnormalizedDistribution):
+    """The law of the output of a :class:`StochasticNetwork` given a context; of its probability a bound is known.
+
+    Args:
+        model: whose present parameters are used at every call.
+        context: what is given, ``(B, inputs)``.
+        draw: draws units, ``draw(law, sample_shape)``.
+    """
+
+    def __init__(self, model: StochasticNetwork, context: Tensor, draw: Draw) -> None:
+        self.model, self.context, self.draw = model, context, draw
+        super().__init__(context.shape[:-1], torch.Size((model.variables,)), validate_args=False)
+
+    def log_prob_bound(self, value: Tensor, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        """``log (1/M) sum_m p(x | h_m)``: in the mean at most ``log p(x | c)``, in nats, ``(B,)``.
+
+        Args:
+            value: outputs ``(B, D)``.
+            samples: M; the bound is the tighter the more there are.
+            generator: of the draws; torch's own if omitted.
+
+        Raises:
+            ValueError: if ``value`` has another shape, or ``samples`` is below 1.
+        """
+        if value.shape != self.batch_shape + self.event_shape:
+            raise ValueError(f"expected values {tuple(self.batch_shape + self.event_shape)}, got {tuple(value.shape)}")
+        if samples < 1:
+            raise ValueError(f"samples must be at least 1, got {samples}")
+        with draws_of(generator, value.device):
+            raw = self._decoded((samples,))
+        return self.model.likelihood(raw, value.to(raw.dtype)).logsumexp(0) - math.log(samples)
+
+    def unnormalized_log_prob(self, value: Tensor) -> Tensor:
+        """Raises :class:`IntractableError`: see :meth:`log_prob_bound`."""
+        raise IntractableError("log p(x | c) is a sum over the states of all units; use log_prob_bound")
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw units, then outputs."""
+        with torch.no_grad():
+            return self.model.likelihood.sample(self._decoded(sample_shape))
+
+    def sample_mean(self, sample_shape: Any = ()) -> Tensor:
+        """Draw units; the mean of the output given each draw."""
+        with torch.no_grad():
+            return self.model.likelihood.mean(self._decoded(sample_shape))
+
+    def predict(self, samples: int) -> Tensor:
+        """Mean of the output, ``(B, D)``, estimated from so many draws of the units."""
+        return self.sample_mean((samples,)).mean(0)
+
+    def _decoded(self, sample_shape: Any) -> Tensor:
+        return self.model.decode(self.context, torch.Size(sample_shape), self.draw)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> StochasticNetworkDistribution:
+        """The same distribution with another batch shape, to which the context can be expanded."""
+        context = self.context.expand(*batch_shape, self.context.shape[-1])
+        return StochasticNetworkDistribution(self.model, context, self.draw)
