@@ -16,7 +16,7 @@ from logprob.batch import Batch
 from logprob.distributions import DistributionModule
 from logprob.experiments.errors import DivergedError, RecipeError
 from logprob.experiments.evaluate import evaluate
-from logprob.experiments.objectives import finish_epoch, load_objective, objective_state
+from logprob.experiments.objectives import finish_epoch, load_objective, objective_parameters, objective_state
 from logprob.experiments.optimization import (
     clip_gradients,
     load_optimizer,
@@ -65,7 +65,7 @@ class Fit:
     - ``finish_epoch(model)``: called after the last update of each epoch, before validation and before the
       checkpoint, so that what it changes in the model is what is evaluated and kept.
 
-    An ``nn.Module`` has the first two.
+    An ``nn.Module`` has the first two, and its parameters are given to the optimizer beside the model's.
 
     Args:
         model: the model, on the device of the rows.
@@ -152,7 +152,7 @@ class Fit:
 
     def _start_phase(self) -> None:
         chosen = select_parameters(self.model, self.phase.parameters)
-        self.optimizer = self.phase.optimizer(chosen)
+        self.optimizer = self.phase.optimizer([*chosen, *objective_parameters(self.phase.objective)])
         self.scheduler = None if self.phase.scheduler is None else self.phase.scheduler(self.optimizer)
 
     def _run_phase(self) -> None:

@@ -1,10 +1,11 @@
-"""The optional parts of an objective: state, a device, work at the end of an epoch; see :class:`Fit`."""
+"""The optional parts of an objective: parameters, state, a device, work at the end of an epoch; see :class:`Fit`."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+from torch import nn
 
 from logprob.distributions import DistributionModule
 
@@ -12,6 +13,11 @@ from logprob.distributions import DistributionModule
 def place_objective(objective: Any, device: torch.device) -> Any:
     """The objective on ``device``, itself if it has no ``to``."""
     return objective.to(device) if hasattr(objective, "to") else objective
+
+
+def objective_parameters(objective: Any) -> list[nn.Parameter]:
+    """What an objective learns beside the model, such as a control variate: the optimizer of its phase takes it too."""
+    return [p for p in objective.parameters() if p.requires_grad] if isinstance(objective, nn.Module) else []
 
 
 def objective_state(objective: Any) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from logprob.experiments.errors import RecipeError
 from logprob.experiments.evaluate import evaluate
 from logprob.experiments.fit import Fit, Watcher
 from logprob.experiments.nodes import build
-from logprob.experiments.objectives import finish_epoch, objective_state, place_objective
+from logprob.experiments.objectives import finish_epoch, objective_parameters, objective_state, place_objective
 from logprob.experiments.optimization import select_parameters, step_schedule
 from logprob.experiments.packing import pack
 from logprob.experiments.recipe import CheckedRecipe
@@ -221,7 +221,7 @@ def _rehearse_phase(prepared: Prepared, phase: Phase, key: str) -> None:
     rows = prepared.rows(prepared.dataset.train.rows(slice(0, 2)))
     try:
         part = "optimizer"
-        optimizer = phase.optimizer(chosen)
+        optimizer = phase.optimizer([*chosen, *objective_parameters(objective)])
         part = "scheduler"
         scheduler = None if phase.scheduler is None else phase.scheduler(optimizer)
         part = "augmentation"

@@ -15,6 +15,8 @@ from logprob.simplex.invertible_gaussian import InvertibleGaussian
 from logprob.simplex.mean_sticks import uniform_mean_sticks_loc
 from logprob.simplex.planar import PlanarLayers
 from logprob.simplex.stick_breaking import LogStickBreaking, StickBreaking
+from logprob.simplex.stick_breaking_gaussian import StickBreakingGaussian
+from logprob.simplex.truncation import PerSampleTruncation, Truncation
 
 Prior = Literal["uniform", "learned"]
 
@@ -47,12 +49,12 @@ class _GaussianNoiseLatent(Latent):
         loc = loc.to(torch.get_default_dtype()).expand(self.shape)
         self.prior_numbers = _Numbers(prior, loc=loc, log_scale=torch.zeros(self.shape))
 
-    def posterior(self, parameters: Tensor) -> InvertibleGaussian:
+    def posterior(self, parameters: Tensor) -> Any:
         """Locations of all coordinates first, then logarithms of the scales."""
         loc, log_scale = parameters.unflatten(-1, (2, *self.shape)).unbind(-3)
         return self._law(loc, log_scale, self.transform())
 
-    def prior(self) -> InvertibleGaussian:
+    def prior(self) -> Any:
         """By the prior's numbers, through the same map."""
         loc, log_scale = self.prior_numbers()
         return self._law(loc, log_scale, self.prior_transform())
@@ -65,7 +67,7 @@ class _GaussianNoiseLatent(Latent):
         """The map of the prior; that of the posterior unless a class says otherwise."""
         return self.transform()
 
-    def _law(self, loc: Tensor, log_scale: Tensor, transform: Any) -> InvertibleGaussian:
+    def _law(self, loc: Tensor, log_scale: Tensor, transform: Any) -> Any:
         return InvertibleGaussian(loc, log_scale, self.temperature, self.delta, transform, validate_args=False)
 
 
@@ -112,7 +114,7 @@ class InvertibleGaussianLatent(_GaussianNoiseLatent):
         super().__init__(count, categories, temperature, delta, _uniform(categories, temperature, delta), prior)
         self.scale = scale
 
-    def posterior(self, parameters: Tensor) -> InvertibleGaussian:
+    def posterior(self, parameters: Tensor) -> Any:
         """Locations of all coordinates first, then logarithms of the scales, or what bounds both."""
         if self.scale == "free":
             return super().posterior(parameters)
@@ -211,6 +213,47 @@ class StickBreakingLatent(_GaussianNoiseLatent):
     def transform(self) -> Any:
         """The map from Gaussian noise to sticks or their logarithms."""
         return LogStickBreaking() if self.sticks == "log" else StickBreaking()
+
+
+class TruncatedStickBreakingLatent(_GaussianNoiseLatent):
+    """V variables with as many categories as they need, up to K (IGR-SB with truncation).
+
+    Each sample breaks its stick until more than a threshold of it is used; see :class:`StickBreakingGaussian`. The
+    closed divergence is that of all K - 1 sticks. The mean sticks of the prior are uniform.
+
+    Args:
+        count: number V of variables.
+        categories: K, at least 2: the most that a sample can use.
+        temperature: > 0.
+        delta: of softmax++, > 0.
+        truncation: how many pieces are kept.
+        prior: ``"uniform"`` or ``"learned"``.
+
+    Raises:
+        ValueError: if a number is out of its range or a name unknown.
+
+    Example:
+        >>> latent = TruncatedStickBreakingLatent(20, 50, temperature=0.15, truncation=PerSampleTruncation(0.5))
+        >>> latent.posterior(torch.zeros(4, latent.inputs)).rsample().shape
+        torch.Size([4, 20, 50])
+    """
+
+    def __init__(
+        self,
+        count: int,
+        categories: int,
+        temperature: float,
+        delta: float = 1.0,
+        truncation: Truncation = PerSampleTruncation(),  # noqa: B008  (frozen)
+        prior: Prior = "uniform",
+    ) -> None:
+        _check(count, categories, temperature=temperature, delta=delta)
+        super().__init__(count, categories, temperature, delta, uniform_mean_sticks_loc(categories), prior)
+        self.truncation = truncation
+
+    def _law(self, loc: Tensor, log_scale: Tensor, transform: Any) -> Any:
+        settings = (self.temperature, self.delta)
+        return StickBreakingGaussian(loc, log_scale, *settings, truncation=self.truncation, validate_args=False)
 
 
 class ConcreteLatent(Latent):

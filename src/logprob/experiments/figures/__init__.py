@@ -16,6 +16,7 @@ from logprob.experiments.errors import RunError
 from logprob.experiments.figures.canvas import save
 from logprob.experiments.figures.curves import learning_curves
 from logprob.experiments.figures.images import Pixels, image_grid, image_sheet, pixels_of, reconstruction_grid
+from logprob.experiments.figures.latents import latent_drawings
 from logprob.experiments.figures.planes import density_panels, pmf_panels
 from logprob.experiments.figures.weights import filter_figure, inverse_pairs
 from logprob.experiments.prepare import Prepared
@@ -106,6 +107,8 @@ def _of_weights(prepared: Prepared, figures: Figures, when: str = "") -> Iterato
     pixels = _pixels(prepared)
     for inverse in _drawn(prepared, figures):
         yield f"samples-{inverse}.png", partial(_samples, prepared, inverse, figures.samples, pixels, when)
+    rows = prepared.rows(Batch(data.test.x[:SCORED])).x
+    yield from latent_drawings(prepared.model, rows, pixels, figures.samples)
     if figures.reconstructions and reconstructs(prepared.model):
         rows = prepared.rows(data.test.rows(slice(0, figures.reconstructions))).x
         yield "reconstructions.png", partial(_reconstructions, prepared.model, rows, pixels)

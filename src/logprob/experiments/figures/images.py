@@ -70,7 +70,7 @@ def image_sheet(
 def image_grid(x: Tensor, pixels: Pixels, title: str) -> Figure:
     """All rows as images, ten side by side."""
     images = pixels.images(x)
-    figure, axis = _sheet(tiled(images), images.shape[1:3], len(images), title)
+    figure, axis = sheet(tiled(images), images.shape[1:3], len(images), title)
     bare(axis)
     return figure
 
@@ -89,7 +89,7 @@ def reconstruction_grid(x: Tensor, again: Tensor, pixels: Pixels) -> Figure:
     image = np.concatenate([tiled(row) for row in rows])
     mean = difference.mean().item()
     title = f"test images and reconstructions; mean difference {mean:.3g} of {span:g}"
-    figure, axis = _sheet(image, parts[0].shape[1:3], len(rows) * COLUMNS, title)
+    figure, axis = sheet(image, parts[0].shape[1:3], len(rows) * COLUMNS, title)
     bare(axis)
     height = parts[0].shape[1] + _gap(parts[0].shape[1])
     labels = [
@@ -102,25 +102,26 @@ def reconstruction_grid(x: Tensor, again: Tensor, pixels: Pixels) -> Figure:
     return figure
 
 
-def tiled(images: Any) -> Any:
-    """Images beside and below each other, ten in a row, with white between them."""
+def tiled(images: Any, columns: int = COLUMNS) -> Any:
+    """Images beside and below each other, so many in a row, with white between them."""
     count, height, width, *colour = images.shape
-    gap, lines = _gap(height), math.ceil(count / COLUMNS)
-    sheet = np.ones((lines * (height + gap), COLUMNS * (width + gap), *colour))
+    gap, lines = _gap(height), math.ceil(count / columns)
+    canvas = np.ones((lines * (height + gap), columns * (width + gap), *colour))
     for index, image in enumerate(images):
-        top, left = (height + gap) * (index // COLUMNS), (width + gap) * (index % COLUMNS)
-        sheet[top : top + height, left : left + width] = image
-    return sheet
+        top, left = (height + gap) * (index // columns), (width + gap) * (index % columns)
+        canvas[top : top + height, left : left + width] = image
+    return canvas
 
 
 def _gap(height: int) -> int:
     return max(1, height // 16)
 
 
-def _sheet(image: Any, shape: Sequence[int], count: int, title: str) -> tuple[Figure, Any]:
+def sheet(image: Any, shape: Sequence[int], count: int, title: str, columns: int = COLUMNS) -> tuple[Figure, Any]:
+    """A figure of tiled images of ``shape``, ``count`` of them, and its axis."""
     inches = max(INCHES, 2 * max(shape) / DPI)
-    lines = math.ceil(count / COLUMNS)
-    figure, axes = blank(1, 1, (COLUMNS * inches + 0.3, lines * inches + 0.5))
+    lines = math.ceil(count / columns)
+    figure, axes = blank(1, 1, (columns * inches + 0.3, lines * inches + 0.5))
     axes[0, 0].imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes[0, 0].set_title(title, fontsize=10)
     return figure, axes[0, 0]
