@@ -12,6 +12,18 @@ from torch.distributions import OneHotCategorical
 from logprob.distributions import IntractableError, UnnormalizedDistribution
 
 
+def one_hot_forward(relaxed: Tensor) -> Tensor:
+    """The one-hot vector of the largest entry, exactly, with the gradient of ``relaxed`` itself.
+
+    Example:
+        >>> import torch
+        >>> one_hot_forward(torch.tensor([0.2, 0.7, 0.1]))
+        tensor([0., 1., 0.])
+    """
+    hard = F.one_hot(relaxed.argmax(-1), relaxed.shape[-1]).to(relaxed)
+    return hard + (relaxed - relaxed.detach())
+
+
 class RelaxedOneHot(UnnormalizedDistribution):
     """A reparameterised law on the simplex that approaches one-hot vectors as its temperature goes to 0.
 
@@ -45,7 +57,7 @@ class RelaxedOneHot(UnnormalizedDistribution):
         raise IntractableError(f"{type(self).__name__} cannot draw noise given a category")
 
     def parameters(self) -> tuple[Tensor, ...]:
-        """The tensors that gradients are taken to, each ``batch_shape + (...,)``, as :meth:`with_parameters` takes them.
+        """The tensors that gradients are taken to, ``batch_shape + (...,)``, as :meth:`with_parameters` takes them.
 
         Raises:
             IntractableError: if the law does not name them.
@@ -59,6 +71,10 @@ class RelaxedOneHot(UnnormalizedDistribution):
             IntractableError: if the law does not name them.
         """
         raise IntractableError(f"{type(self).__name__} does not name the tensors that its gradient is taken to")
+
+    def straight_through(self, sample_shape: Any = ()) -> Tensor:
+        """One-hot vectors of the categories of relaxed samples; the backward pass is that of the relaxed samples."""
+        return one_hot_forward(self.rsample(sample_shape))
 
     @property
     def logits(self) -> Tensor:
