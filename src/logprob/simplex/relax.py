@@ -25,7 +25,7 @@ class ControlNetwork(nn.Module):
     Example:
         >>> import torch
         >>> ControlNetwork(3, 4)(torch.full((5, 3, 4), 0.25)).shape
-        (5,)
+        torch.Size([5])
     """
 
     def __init__(self, count: int, categories: int, hidden: int = 50) -> None:
