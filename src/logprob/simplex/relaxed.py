@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import OneHotCategorical
 
 from logprob.distributions import IntractableError, UnnormalizedDistribution
+from logprob.distributions.pyro_interface import PyroInterface
 
 
 def one_hot_forward(relaxed: Tensor) -> Tensor:
@@ -24,18 +25,22 @@ def one_hot_forward(relaxed: Tensor) -> Tensor:
     return hard + (relaxed - relaxed.detach())
 
 
-class RelaxedOneHot(UnnormalizedDistribution):
+class RelaxedOneHot(PyroInterface, UnnormalizedDistribution):
     """A reparameterised law on the simplex that approaches one-hot vectors as its temperature goes to 0.
 
     A sample is ``softmax(scores / temperature)``. The *category* is the argmax of the scores; its law does not depend
     on the temperature at which the scores are relaxed, and the argmax of the sample is the same.
 
     A subclass implements :meth:`draw_noise`, :meth:`scores`, ``log_prob`` and, where they are known, :attr:`logits`
-    and :meth:`noise_given`. Densities are those of the first K - 1 coordinates.
+    and :meth:`noise_given`. Densities are those of the first K - 1 coordinates. ``pyro.sample`` takes it as it is.
     """
 
     has_rsample = True
     temperature: Tensor
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._introduce()
 
     @abstractmethod
     def draw_noise(self, sample_shape: Any = ()) -> Tensor:
