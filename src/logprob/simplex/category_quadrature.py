@@ -136,12 +136,14 @@ def evaluate(loc: Tensor, scale: Tensor, panels: Panels, rule: Rule, derivatives
 def log_integrand(loc: Tensor, scale: Tensor, panels: Panels, rule: Rule) -> tuple[Tensor, Tensor, Tensor]:
     """``z_k``, ``log h_k`` and ``log(w h_k G)`` at the nodes, ``(m, n, P)``; differentiable by autograd."""
     x, weights = (torch.tensor(u, dtype=rule.dtype, device=loc.device)[:, None, None] for u in unit_nodes(rule.order))
-    left, width = panels.left.to(rule.dtype), panels.width.to(rule.dtype)
-    mu, sigma = (u.index_select(1, panels.variable).to(rule.dtype) for u in (loc, scale))  # (n, P)
-    z = (left + width * x - mu) / sigma
+    mu, sigma = (u.index_select(1, panels.variable) for u in (loc, scale))  # (n, P)
+    first, step = ((u / sigma).to(rule.dtype) for u in (panels.left - mu, panels.width))
+    constant = (sigma.log() + math.log(2 * math.pi) / 2).to(rule.dtype)
+    z = torch.addcmul(first, step, x)
     log_cdf = log_ndtr_by_erfc(z)  # z > -reach at the nodes
-    log_hazard = (z.square() * -0.5).sub_(log_cdf).sub_(sigma.log() + math.log(2 * math.pi) / 2)
-    return z, log_hazard, log_hazard + (log_cdf.sum(1, keepdim=True) + (width * weights).log())
+    log_hazard = torch.addcmul(-log_cdf - constant, z, z, value=-0.5)
+    log_weight = weights.log() + panels.width.log().to(rule.dtype)
+    return z, log_hazard, log_hazard + (log_cdf.sum(1, keepdim=True) + log_weight)
 
 
 def log_ndtr(z: Tensor) -> Tensor:
@@ -152,7 +154,7 @@ def log_ndtr(z: Tensor) -> Tensor:
 
 def log_ndtr_by_erfc(z: Tensor) -> Tensor:
     """``log Phi(z)`` for ``z > -30``, or ``z > -12`` in float32."""
-    return torch.erfc(z * -math.sqrt(0.5)).log() - math.log(2)
+    return torch.erfc(z * -math.sqrt(0.5)).mul(0.5).log()
 
 
 def log_sum(terms: Tensor, index: Tensor, variables: int) -> Tensor:
