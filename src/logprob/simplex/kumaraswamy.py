@@ -94,11 +94,17 @@ class Kumaraswamy(Distribution):
 
     def log_prob_logits(self, logits: Tensor) -> Tensor:
         """Log-density of ``y = log(v / (1 - v))`` at ``y``, in nats, wherever v would round."""
-        return self._log_prob_of_log(F.logsigmoid(logits)) + F.logsigmoid(logits) + F.logsigmoid(-logits)
+        far = logits > _SMALL  # there log v underflows in the end, and 1 - v^a is a (1 - v)
+        power = _log1mexp(self.a * F.logsigmoid(torch.where(far, 0.0, logits)))
+        jacobian = F.logsigmoid(logits) + F.logsigmoid(-logits)
+        return self._assembled(F.logsigmoid(logits), torch.where(far, self.a.log() - logits, power)) + jacobian
 
     def _log_prob_of_log(self, log_v: Tensor) -> Tensor:
-        a, b = self.a, self.b
-        return a.log() + b.log() + (a - 1) * log_v + (b - 1) * _log1mexp(a * log_v)
+        return self._assembled(log_v, _log1mexp(self.a * log_v))
+
+    def _assembled(self, log_v: Tensor, log_rest_of_power: Tensor) -> Tensor:
+        """Log-density from ``log v`` and ``log(1 - v^a)``."""
+        return self.a.log() + self.b.log() + (self.a - 1) * log_v + (self.b - 1) * log_rest_of_power
 
     def cdf(self, value: Tensor) -> Tensor:
         """``1 - (1 - v^a)^b``."""
