@@ -222,7 +222,7 @@ def test_laws_that_share_no_map():
         law(sticks=9, truncation=PerSampleTruncation(0.8)),
     ]
     for other in others:
-        with pytest.raises(NotImplementedError, match="supports differ"):
+        with pytest.raises(IntractableError, match="supports differ"):
             kl_divergence(q, other)
     with pytest.raises(NotImplementedError, match="supports differ"):
         q.log_ratio(others[0], q.rsample())
@@ -249,6 +249,16 @@ def test_sampled_probabilities_and_mean_sticks():
     y = q.base.sample((20_000,))
     pieces = sticks(y.sigmoid())
     assert ((pieces.mean(0) - q.mean_sticks).abs() <= 5 * pieces.std(0) / 20_000**0.5).all()
+
+
+def test_estimators_take_the_parameters():
+    q = law(6, 4, delta=1.5)
+    again = q.with_parameters(*(part[2:] for part in q.parameters()))
+    assert again.batch_shape == (4, 4)
+    torch.testing.assert_close(again.mean_sticks, q.mean_sticks[2:])
+    hard = q.straight_through((3,))
+    assert ((hard == 0) | (hard == 1)).all()
+    assert q.sampled_mean(10).shape == (6, 4, 50)
 
 
 def test_gradients():

@@ -171,14 +171,39 @@ class StickBreakingGaussian(RemembersSample, RelaxedOneHot):
             "frequencies, or mean_sticks for the means of the pieces"
         )
 
+    @torch.no_grad()
     def sampled_probs(self, samples: int = 1000) -> Tensor:
-        """Shares of samples whose largest entry is each category, ``batch_shape + (K,)``.
+        """Frequencies of the categories in ``samples`` draws, ``batch_shape + (K,)``; without gradient.
 
-        A Monte Carlo estimate, of standard error ``sqrt(p (1 - p) / samples)``.
+        The standard error of a frequency p is ``sqrt(p (1 - p) / samples)``.
         """
-        category = self.sample(torch.Size((samples,))).argmax(-1).movedim(0, -1)
+        category = self.scores(self.draw_noise((samples,))).argmax(-1).movedim(0, -1)
         counts = torch.zeros(*self.batch_shape, self.event_shape[0], dtype=torch.float64, device=self.loc.device)
         return (counts.scatter_add_(-1, category, torch.ones_like(category).double()) / samples).to(self.loc)
+
+    @property
+    def mean(self) -> Tensor:
+        """Raises :class:`IntractableError`."""
+        raise IntractableError(
+            "the mean of psi has no closed form; sampled_mean estimates it, mean_sticks is that of eta"
+        )
+
+    def sampled_mean(self, samples: int = 1000) -> Tensor:
+        """Average of ``samples`` draws, ``batch_shape + (K,)``; differentiable."""
+        y = self.noise.value(self.draw_noise((samples,)))
+        return self.map.psi(self.map.keep(y)).mean(0).to(self.loc.dtype)
+
+    def parameters(self) -> tuple[Tensor, Tensor]:
+        """``(loc, log_scale)`` of the sticks that have parameters."""
+        return self.loc, self.log_scale
+
+    def with_parameters(self, *parameters: Tensor) -> StickBreakingGaussian:
+        """The law of the same settings at other :meth:`parameters`."""
+        new: StickBreakingGaussian = self._get_checked_instance(StickBreakingGaussian)
+        loc, log_scale = parameters
+        noise = StickNoise(loc, log_scale, self.tail)
+        new._set(noise, self.map, noise.loc.shape[:-1], self._validate_args)
+        return new
 
     def draw_noise(self, sample_shape: Any = ()) -> Tensor:
         """Standard normal, ``sample_shape + batch_shape + (n,)``, for as many sticks ``n <= K - 1`` as are needed."""
@@ -240,8 +265,8 @@ class StickBreakingGaussian(RemembersSample, RelaxedOneHot):
                 of mean zero.
 
         Raises:
-            NotImplementedError: if the laws do not share what they have to.
-            IntractableError: if samples are truncated together and ``value`` is not this law's last.
+            IntractableError: if the laws do not share these, or if samples are truncated together and ``value`` is not
+                the last of this law.
 
         References:
             Roeder, Wu and Duvenaud, "Sticking the Landing", NeurIPS 2017.
@@ -290,9 +315,10 @@ class StickBreakingGaussian(RemembersSample, RelaxedOneHot):
 def _of_same_map(q: StickBreakingGaussian, p: Distribution) -> StickBreakingGaussian:
     if isinstance(p, StickBreakingGaussian) and q.map.is_same(p.map):
         return p
-    raise NotImplementedError(
-        "the ratio of two densities of truncated sticks is known for one temperature, delta, truncation and number of "
-        "categories: with others the supports differ, and the divergence can be infinite; subtract log_prob instead"
+    raise IntractableError(
+        "two laws of truncated sticks are compared stick by stick if temperature, delta, truncation and number of "
+        "categories are the same: with others the supports differ, and the divergence can be infinite; average "
+        "q.log_prob(x) - p.log_prob(x) instead"
     )
 
 
