@@ -211,3 +211,27 @@ def test_a_layer_and_its_inverse_side_by_side() -> None:
 def test_what_is_left_out_of_the_filters_is_said(channels: list[int], said: str) -> None:
     pairs = [Pair(f"layer {n}", *torch.randn(2, count, count, 3, 3)) for n, count in enumerate(channels)]
     assert filter_figure(pairs).get_suptitle() == said
+
+
+def test_halves_of_images_are_completed() -> None:
+    """Ten columns and seven lines of 28 x 28 images; nothing for a model that predicts nothing."""
+    from logprob.batch import Batch
+    from logprob.experiments.figures.completions import completion_drawings
+    from logprob.simplex.binary_units import ConcreteUnits
+    from logprob.simplex.stochastic_layers import StochasticNetwork
+
+    rows = Batch(torch.zeros(12, 392), torch.ones(12, 392))
+    pixels = Pixels((1, 14, 28), 0.0, 1.0)
+    model = StochasticNetwork(392, ConcreteUnits, width=5).eval()
+    ((name, draw),) = completion_drawings(model, rows, pixels)
+    assert name == "completions.png"
+    (image,) = draw().axes[0].images
+    sheet = np.asarray(image.get_array())
+    assert sheet.shape == (7 * 29, 10 * 29)
+    original, given = sheet[:28, :28], sheet[29:57, :28]
+    assert (original[:14] == 1).all()
+    assert (original[14:] == 0).all()
+    assert (given[:14] == 1).all()
+    assert (given[14:] == 0.5).all()  # grey: not given
+    assert list(completion_drawings(model, Batch(torch.zeros(12, 392)), pixels)) == []
+    assert list(completion_drawings(lambda context: None, rows, pixels)) == []

@@ -40,6 +40,13 @@ def test_the_state_is_that_of_the_present_phase(recipe: dict[str, Any], tmp_path
     assert state["average"].shape == (1,)
 
 
+def test_what_it_learns_is_given_to_the_optimizer(recipe: dict[str, Any]) -> None:
+    fit, _ = train(recipe, ("objective", "Remembers"), ("epochs", 1), ("optimizer.lr", 0.1))
+    untrained, _ = train(recipe, ("objective", "Remembers"), ("epochs", 1), ("optimizer.lr", 1e-9))
+    scales = [f.phases[0].objective.scale.item() for f in (fit, untrained)]
+    assert abs(scales[0] - scales[1]) > 0.05
+
+
 def test_an_epoch_is_finished_before_it_is_evaluated(recipe: dict[str, Any]) -> None:
     fit, spy = train(recipe, ("objective", "Remembers"), ("epochs", 3), ("optimizer.lr", 1e-9), ("model.noise", 0))
     objective: Any = fit.phases[0].objective

@@ -111,8 +111,8 @@ class Remembers(nn.Module):
         self.calls += 1
         seen = loss.detach()[None]
         self.average = seen if not self.average.numel() else 0.9 * self.average + 0.1 * seen
-        weight = 1 + 0.1 * torch.tanh(self.average[0]) + 0.01 * self.scale.detach() + 0.001 * (self.calls % 5)
-        return Loss(loss * weight, {"weight": weight})
+        weight = 1 + 0.1 * torch.tanh(self.average[0]) + 0.01 * self.scale + 0.001 * (self.calls % 5)
+        return Loss(loss * weight, {"weight": weight.detach()})
 
     def finish_epoch(self, model: DistributionModule) -> None:
         self.epochs += 1
