@@ -135,7 +135,7 @@ def first_logs(psi):
 
 
 def test_values_outside_of_the_support():
-    q = law(sticks=4, dtype=DOUBLE, temperature=1.0)
+    q = law(sticks=4, dtype=DOUBLE, temperature=1.0, validate_args=True)
     values = torch.tensor(
         [
             [0.5, 0.5, 0.0, 0.0, 0.0],  # a piece of length 0
