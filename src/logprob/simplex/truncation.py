@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -108,9 +109,10 @@ class PerSampleTruncation(Truncation):
         required, most = required_sticks(pieces, self.threshold), pieces.shape[-1]
         missed = required > most
         if missed.any():
-            share = missed.double().mean().item()
+            # Whole percents, so that a training run that warns at every step is told a few times only.
+            share = math.ceil(100 * missed.double().mean().item())
             warnings.warn(
-                f"{share:.1%} of the samples keep all {most} pieces, whose sum is not above {self.threshold}; allow "
+                f"up to {share} % of the samples keep all {most} pieces, whose sum is not above {self.threshold}; allow "
                 "for more sticks or lower the threshold",
                 UserWarning,
                 stacklevel=2,
