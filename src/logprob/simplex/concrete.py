@@ -29,7 +29,7 @@ from logprob.simplex.settings import (
 
 
 class _GumbelSoftmax(RemembersSample, RelaxedOneHot):
-    """What the two laws share: parameters, noise, categories, and the density of ``log psi``."""
+    """What the two laws share: parameters, noise, categories, and the density of log-ratios."""
 
     arg_constraints = {  # noqa: RUF012  (torch's own class-level convention)
         "temperature": constraints.positive,
@@ -102,15 +102,15 @@ class _GumbelSoftmax(RemembersSample, RelaxedOneHot):
         return new
 
     def log_ratio(self, other: Distribution, value: Tensor, stick_the_landing: bool = False) -> Tensor:
-        """``log q(value) - log p(value)`` of this law q and another law p, in nats, as densities of ``log psi``.
+        """``log q(value) - log p(value)`` of this law q and another law p, in nats.
 
-        The Jacobian of the exponential function, ``sum_k log psi_k``, is common to both and is not formed. The mean
+        Densities of ``log(psi_k / psi_K)`` are compared, so that ``sum_k log psi_k`` is not formed. The mean
         over samples of q estimates KL(q || p), which has no closed form. If p is a uniform law, of the temperature of q
         or of a fixed one, these are the usual sampled divergences of Gumbel-softmax models; they differ from the
         divergence of the categories, ``kl_divergence(q.to_categorical(), p.to_categorical())``.
 
         Args:
-            other: p; any law with ``log_prob_log``.
+            other: p; any law with ``log_prob_of_ratios``.
             value: as samples of this law; use the last one if the temperature is low.
             stick_the_landing: leave out the gradient of ``log q`` with respect to its own parameters at a fixed value.
 
@@ -119,14 +119,14 @@ class _GumbelSoftmax(RemembersSample, RelaxedOneHot):
             Landing", NeurIPS 2017.
         """
         log_psi = self._log_psi(value)
-        ratio = self._density(log_psi) - other.log_prob_log(log_psi)  # type: ignore[attr-defined]
+        ratio = self._density(log_psi) - other.log_prob_of_ratios(log_psi)  # type: ignore[attr-defined]
         if stick_the_landing:
             score = self._density(log_psi.detach())
             ratio = ratio - (score - score.detach())
         return ratio
 
-    def log_prob_log(self, log_value: Tensor) -> Tensor:
-        """Log-density of the first K - 1 coordinates of ``log psi``, in nats: the law on the log-simplex."""
+    def log_prob_of_ratios(self, log_value: Tensor) -> Tensor:
+        """Log-density of the additive log-ratios ``log(psi_k / psi_K)`` at ``log psi``, in nats."""
         return self._density(log_value)
 
     def _density(self, log_psi: Tensor) -> Tensor:
@@ -235,8 +235,8 @@ class Concrete(_GumbelSoftmax):
 class ExpConcrete(_GumbelSoftmax):
     """The law of ``log psi`` for a :class:`Concrete` ``psi``: nothing underflows, at any temperature.
 
-    Values are logarithms; densities are those of their first K - 1 coordinates. Arguments are those of
-    :class:`Concrete`.
+    Values are logarithms. Densities, as in the paper and in torch, are those of the additive log-ratios
+    ``log(psi_k / psi_K)``, k < K: that of psi plus ``sum_{k<=K} log psi_k``. Arguments are those of :class:`Concrete`.
 
     Example:
         >>> import torch
@@ -257,7 +257,7 @@ class ExpConcrete(_GumbelSoftmax):
         return one_hot_forward(self.rsample(sample_shape).exp())
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-density of the first K - 1 coordinates of ``value``, in nats."""
+        """Log-density of the additive log-ratios ``value_k - value_K``, in nats."""
         if self._validate_args:
             self._validate_sample(value)
         return self._density(self._log_psi(value))

@@ -30,7 +30,7 @@ def log_exponential(shape: Sequence[int], like: Tensor) -> Tensor:
     middle of its cell. (``Tensor.exponential_`` does the same, and takes four times as long on a CPU.)
     """
     u = torch.rand(tuple(shape), dtype=like.dtype, device=like.device)
-    return u.clamp_(min=torch.finfo(u.dtype).eps / 4).log_().neg_().log_()
+    return u.clamp_min_(torch.finfo(u.dtype).eps / 4).log_().neg_().log_()
 
 
 def gumbel_given(logits: Tensor, category: Tensor) -> Tensor:

@@ -227,12 +227,20 @@ class InvertibleGaussian(RemembersSample, RelaxedOneHot):
         if self._validate_args:
             self._validate_sample(value)
         y, log_psi, inside = self._recover(value, lambda: log_with_zeros(value))
-        return _where(inside, self._log_prob_of_ratios(y) - log_psi.sum(-1))
+        return _where(inside, self._log_prob_at(y) - log_psi.sum(-1))
 
     def log_prob_log(self, log_value: Tensor) -> Tensor:
         """Log-density of the first K - 1 coordinates of ``log psi``, in nats: the law on the log-simplex."""
         y, log_psi, inside = self._recover(log_value, lambda: log_value)
-        return _where(inside, self._log_prob_of_ratios(y) - log_psi[..., -1])
+        return _where(inside, self._log_prob_at(y) - log_psi[..., -1])
+
+    def log_prob_of_ratios(self, log_value: Tensor) -> Tensor:
+        """Log-density of the additive log-ratios ``log(psi_k / psi_K)`` at ``log psi``, in nats.
+
+        It is that of psi plus ``sum_{k<=K} log psi_k``; no term is huge. Without a map the log-ratios are Gaussian.
+        """
+        y, _, inside = self._recover(log_value, lambda: log_value)
+        return _where(inside, self._log_prob_at(y))
 
     def log_ratio(self, other: Distribution, value: Tensor, stick_the_landing: bool = False) -> Tensor:
         """``log q(value) - log p(value)`` of this law q and another law p, in nats, without huge terms that cancel.
@@ -242,7 +250,7 @@ class InvertibleGaussian(RemembersSample, RelaxedOneHot):
         no closed form.
 
         Args:
-            other: p; a law of this family, or any with ``log_prob_log``.
+            other: p; a law of this family, or any with ``log_prob_of_ratios``.
             value: points of the simplex; q's own last sample if the temperature is low.
             stick_the_landing: leave out the gradient of ``log q`` with respect to its own parameters at a fixed value.
                 Its mean is 0; without it the gradient's variance vanishes where q = p.
@@ -252,11 +260,11 @@ class InvertibleGaussian(RemembersSample, RelaxedOneHot):
         """
         y, log_psi, inside = self._recover(value, lambda: log_with_zeros(value))
         shared = isinstance(other, InvertibleGaussian) and self.map.is_same(other.map)
-        ours = self.gaussian.log_prob if shared else self._log_prob_of_ratios
+        ours = self.gaussian.log_prob if shared else self._log_prob_at
         if isinstance(other, InvertibleGaussian):
-            theirs = other.gaussian.log_prob(y) if shared else other._at(log_psi)
+            theirs = other.gaussian.log_prob(y) if shared else other.log_prob_of_ratios(log_psi)
         else:
-            theirs = other.log_prob_log(log_psi) + log_psi[..., -1]  # type: ignore[attr-defined]
+            theirs = other.log_prob_of_ratios(log_psi)  # type: ignore[attr-defined]
         ratio = ours(y) - theirs
         if stick_the_landing:
             score = ours(y.detach() if shared else self._held(y, log_psi))
@@ -275,17 +283,15 @@ class InvertibleGaussian(RemembersSample, RelaxedOneHot):
         return (y, log_psi, None) if value.requires_grad else (self._held(y, log_psi), log_psi.detach(), None)
 
     def _held(self, y: Tensor, log_psi: Tensor) -> Tensor:
-        """y as a function of the map's parameters alone, psi being held."""
-        return self.map.invert(log_psi.detach())[0] if self.map.learned else y.detach()
+        """y as a function of the map's parameters alone, psi being held; its value is not touched by rounding."""
+        if not self.map.learned:
+            return y.detach()
+        inverse = self.map.invert(log_psi.detach())[0]
+        return y.detach() + (inverse - inverse.detach())
 
-    def _log_prob_of_ratios(self, y: Tensor) -> Tensor:
+    def _log_prob_at(self, y: Tensor) -> Tensor:
         """Log-density of the additive log-ratios ``log(psi_k / psi_K)`` at the point that y is sent to."""
         return self.gaussian.log_prob(y) - self.map.log_abs_det(y)
-
-    def _at(self, log_psi: Tensor) -> Tensor:
-        """The same at a point given by its logarithm; -inf outside of the support."""
-        y, inside = self.map.invert(log_psi)
-        return _where(inside, self._log_prob_of_ratios(y))
 
     @property
     def _tensors(self) -> tuple[Tensor, ...]:
