@@ -9,6 +9,7 @@ from logprob.objectives.elbo import NegativeELBO
 from logprob.objectives.geco import GECO
 from logprob.objectives.importance import NegativeIWAE
 from logprob.objectives.likelihood import NegativeLogLikelihood
+from logprob.objectives.mixture_elbo import NegativeMixtureELBO
 from logprob.objectives.self_normalizing import SelfNormalizingLikelihood
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "NegativeIWAE",
     "NegativeLikelihoodBound",
     "NegativeLogLikelihood",
+    "NegativeMixtureELBO",
     "Objective",
     "SelfNormalizingLikelihood",
     "divergence",

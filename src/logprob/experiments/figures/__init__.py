@@ -14,6 +14,7 @@ from logprob.batch import Batch
 from logprob.distributions.draws import fixed_draws
 from logprob.experiments.errors import RunError
 from logprob.experiments.figures.canvas import save
+from logprob.experiments.figures.completions import completion_drawings
 from logprob.experiments.figures.curves import learning_curves
 from logprob.experiments.figures.images import Pixels, image_grid, image_sheet, pixels_of, reconstruction_grid
 from logprob.experiments.figures.latents import latent_drawings
@@ -96,6 +97,8 @@ def _of_weights(prepared: Prepared, figures: Figures, when: str = "") -> Iterato
     if figures.filters and (pairs := inverse_pairs(prepared.model)):
         yield "filters.png", partial(filter_figure, pairs)
     if data.train.context is not None:
+        if figures.samples and data.image_shape is not None:
+            yield from completion_drawings(prepared.model, prepared.rows(data.test), _pixels(prepared))
         return
     score = _log_prob_of(prepared)
     if data.variables == 2 and data.categories is None:
