@@ -7,8 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from logprob.simplex.concrete import Concrete
-from logprob.simplex.invertible_gaussian import InvertibleGaussian
+from logprob.simplex import Concrete, InvertibleGaussian
 
 FUNCTIONS = ("linear", "quadratic", "mlp")
 HIDDEN = 32
