@@ -1,5 +1,86 @@
-"""Reparameterised laws on the simplex, near one-hot at low temperature."""
+"""Reparameterised laws on the simplex, near one-hot at low temperature, and what is built of them.
 
+- laws: :class:`InvertibleGaussian` (with any transform: :class:`StickBreaking`, :class:`LogStickBreaking`,
+  :class:`Planar`), :class:`StickBreakingGaussian`, :class:`Concrete`, :class:`ExpConcrete`
+- category probabilities: :func:`category_log_probs`, :func:`solve_loc`, :func:`uniform_loc`
+- gradients that need a relaxation: :class:`GumbelRao`, :class:`ReinMax`, :class:`REBAR`, :class:`RELAX`
+- groups of latent variables, for :class:`~logprob.distributions.LatentVariableModel`
+"""
+
+from logprob.simplex.binary_units import BinaryUnits, ConcreteUnits, GaussianUnits, PlanarUnits, StickUnits
+from logprob.simplex.category_probs import category_log_probs
+from logprob.simplex.concrete import Concrete, ExpConcrete
+from logprob.simplex.concrete_variables import ConcreteVariables
+from logprob.simplex.from_probs import solve_loc, uniform_loc
+from logprob.simplex.gaussian_mixture import DeepGaussianMixture
+from logprob.simplex.gumbel_rao import GumbelRao
+from logprob.simplex.invertible_gaussian import InvertibleGaussian
+from logprob.simplex.kumaraswamy import Kumaraswamy
+from logprob.simplex.latents import (
+    ConcreteLatent,
+    InvertibleGaussianLatent,
+    PlanarLatent,
+    StickBreakingLatent,
+    TruncatedStickBreakingLatent,
+)
+from logprob.simplex.mean_sticks import mean_sticks, uniform_mean_sticks_loc
+from logprob.simplex.mixture_sticks import GaussianSticks, KumaraswamySticks, Sticks
+from logprob.simplex.planar import Planar, PlanarLayers
+from logprob.simplex.rebar import REBAR
+from logprob.simplex.reinmax import ReinMax
+from logprob.simplex.relax import RELAX, ControlNetwork
 from logprob.simplex.relaxed import RelaxedOneHot
+from logprob.simplex.sparsemax import Entmax, entmax, sparsemax
+from logprob.simplex.stick_breaking import LogStickBreaking, StickBreaking, log_sticks, sticks
+from logprob.simplex.stick_breaking_gaussian import StickBreakingGaussian
+from logprob.simplex.stick_noise import StickTail
+from logprob.simplex.stochastic_layers import StochasticNetwork
+from logprob.simplex.truncation import PerSampleTruncation, QuantileTruncation, Truncation
 
-__all__ = ["RelaxedOneHot"]
+__all__ = [
+    "REBAR",
+    "RELAX",
+    "BinaryUnits",
+    "Concrete",
+    "ConcreteLatent",
+    "ConcreteUnits",
+    "ConcreteVariables",
+    "ControlNetwork",
+    "DeepGaussianMixture",
+    "Entmax",
+    "ExpConcrete",
+    "GaussianSticks",
+    "GaussianUnits",
+    "GumbelRao",
+    "InvertibleGaussian",
+    "InvertibleGaussianLatent",
+    "Kumaraswamy",
+    "KumaraswamySticks",
+    "LogStickBreaking",
+    "PerSampleTruncation",
+    "Planar",
+    "PlanarLatent",
+    "PlanarLayers",
+    "PlanarUnits",
+    "QuantileTruncation",
+    "ReinMax",
+    "RelaxedOneHot",
+    "StickBreaking",
+    "StickBreakingGaussian",
+    "StickBreakingLatent",
+    "StickTail",
+    "StickUnits",
+    "Sticks",
+    "StochasticNetwork",
+    "TruncatedStickBreakingLatent",
+    "Truncation",
+    "category_log_probs",
+    "entmax",
+    "log_sticks",
+    "mean_sticks",
+    "solve_loc",
+    "sparsemax",
+    "sticks",
+    "uniform_loc",
+    "uniform_mean_sticks_loc",
+]
