@@ -201,3 +201,16 @@ def test_vmap_and_functional_gradients():
     rows = torch.func.vmap(torch.func.jacrev(category_log_probs, (0, 1, 2)))(loc, scale, level)
     row = torch.autograd.functional.jacobian(category_log_probs, (loc[2], scale[2], level[2]))
     assert all(torch.allclose(a[2], b, rtol=0, atol=1e-13) for a, b in zip(rows, row, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_code_calls_it():
+    def mean(loc, scale):
+        return (category_log_probs(2 * loc, scale.exp()).exp() * torch.arange(4.0)).sum()
+
+    parameters = torch.randn(5, 3, requires_grad=True), torch.zeros(5, 3, requires_grad=True)
+    torch.compiler.reset()
+    compiled = torch.compile(mean, backend="eager")(*parameters)
+    assert compiled.item() == pytest.approx(mean(*parameters).item())
+    slopes = (torch.autograd.grad(value, parameters) for value in (compiled, mean(*parameters)))
+    assert all(torch.allclose(a, b) for a, b in zip(*slopes, strict=True))

@@ -64,4 +64,27 @@ def category_log_probs(loc: Tensor, scale: Tensor, threshold: Tensor | float = 0
     mu, sigma = (x.expand(*batch, -1) for x in (mu, sigma))
     rule = rule_for(mu.shape[-1], tolerance, loc.dtype)
     keep = torch.is_grad_enabled() and any(x.requires_grad for x in work)
-    return LogProbs.apply(mu, sigma, work[2].expand(batch), rule, keep)[0].to(loc.dtype)
+    apply = torch.compiler.disable(LogProbs.apply) if torch.compiler.is_compiling() else LogProbs.apply
+    return apply(mu, sigma, work[2].expand(batch), rule, keep)[0].to(loc.dtype)
+
+
+def argmax_log_probs(loc: Tensor, scale: Tensor, tolerance: float = EXACT) -> Tensor:
+    """Log-probabilities in nats that each of K Gaussians is the largest, with no threshold beside them.
+
+    ``P(k) = integral N(t; loc_k, scale_k) prod_{j != k} Phi((t - loc_j) / scale_j) dt``: the law of the argmax of a
+    plain softmax of Gaussians. The last one is integrated like the others. Otherwise as :func:`category_log_probs`.
+
+    Args:
+        loc: shape ``(..., K)``.
+        scale: shape ``(..., K)``, > 0, broadcast with ``loc``.
+        tolerance: absolute error of a probability that is borne.
+
+    Returns:
+        Shape ``(..., K)``.
+
+    Example:
+        >>> argmax_log_probs(torch.zeros(4), torch.ones(4)).exp()
+        tensor([0.2500, 0.2500, 0.2500, 0.2500])
+    """
+    below_all = (loc.detach() - 40 * scale.detach()).amin(-1)
+    return category_log_probs(loc, scale, below_all, tolerance)[..., :-1]
