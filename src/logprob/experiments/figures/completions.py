@@ -48,7 +48,7 @@ def completion_grid(model: Any, rows: Batch, pixels: Pixels) -> Figure:
     lines = [_line(upper, half, pixels) for half in lower.values()]
     height, width = lines[0].shape[0], lines[0].shape[1]
     scale = INCHES / (height - 1)
-    figure, axes = blank(1, 1, (width * scale + 1.1, len(lines) * height * scale + 0.4))
+    figure, axes = blank(1, 1, (width * scale + 1.4, len(lines) * height * scale + 0.4))
     axis = axes[0, 0]
     axis.imshow(np.concatenate(lines), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     bare(axis)
