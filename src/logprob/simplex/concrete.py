@@ -118,25 +118,24 @@ class _GumbelSoftmax(RemembersSample, RelaxedOneHot):
             Maddison, Mnih, Teh, "The Concrete Distribution", ICLR 2017, Eq. 21; Roeder, Wu, Duvenaud, "Sticking the
             Landing", NeurIPS 2017.
         """
-        log_psi = self._log_psi(value)
-        ratio = self._density(log_psi) - other.log_prob_of_ratios(log_psi)  # type: ignore[attr-defined]
+        log_psi, inside = self._log_psi(value)
+        theirs = other._density if isinstance(other, _GumbelSoftmax) else other.log_prob_of_ratios  # type: ignore[attr-defined]
+        ratio = self._density(log_psi) - theirs(log_psi)
         if stick_the_landing:
             score = self._density(log_psi.detach())
             ratio = ratio - (score - score.detach())
-        return ratio
+        return ratio if inside is None else ratio.where(inside, -torch.inf)
 
     def log_prob_of_ratios(self, log_value: Tensor) -> Tensor:
         """Log-density of the additive log-ratios ``log(psi_k / psi_K)`` at ``log psi``, in nats."""
-        return self._density(log_value)
+        log_psi, inside = _without_infinities(log_value)
+        return self._density(log_psi).where(inside, -torch.inf)
 
     def _density(self, log_psi: Tensor) -> Tensor:
         """``log (K-1)! + (K-1) log t + sum_k s_k - K log sum_k exp(s_k)`` with ``s = logits - t log psi``."""
-        inside = (log_psi == -torch.inf).logical_not().all(-1)  # NaN passes, and shows
-        log_psi = log_psi.to(self._computing().dtype).where(inside.unsqueeze(-1), 0.0)
-        count = self.event_shape[0]
-        s = self._computing() - over_categories(self.temperature) * log_psi
+        count, scores = self.event_shape[0], self._computing()
         constant = math.lgamma(count) + (count - 1) * self.temperature.log()
-        return (log_softmax(s).sum(-1) + constant).where(inside, -torch.inf)
+        return log_softmax(scores - over_categories(self.temperature) * log_psi.to(scores.dtype)).sum(-1) + constant
 
     def _computing(self) -> Tensor:
         return self._scores.to(computing_dtype(self._scores.dtype))
@@ -152,12 +151,13 @@ class _GumbelSoftmax(RemembersSample, RelaxedOneHot):
     def _logarithm(self, value: Tensor) -> Tensor:
         """``log psi`` of a foreign value."""
 
-    def _log_psi(self, value: Tensor) -> Tensor:
+    def _log_psi(self, value: Tensor) -> tuple[Tensor, Tensor | None]:
+        """``log psi``, and where it is finite; None if it is one's own sample."""
         noise = self._recall(value, self._tensors)
         if noise is None:
-            return self._logarithm(value)
+            return _without_infinities(self._logarithm(value))
         log_psi = log_softmax(self._perturbed(noise))
-        return log_psi if value.requires_grad else log_psi.detach()
+        return (log_psi if value.requires_grad else log_psi.detach()), None
 
     def _validate_sample(self, value: Tensor) -> None:
         check_event(value, self.event_shape[0])
@@ -222,8 +222,9 @@ class Concrete(_GumbelSoftmax):
         """Log-density of the first K - 1 coordinates of ``value``, in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        log_psi = self._log_psi(value)
-        return self._density(log_psi) - log_psi.masked_fill(log_psi == -torch.inf, 0.0).sum(-1)
+        log_psi, inside = self._log_psi(value)
+        log_prob = self._density(log_psi) - log_psi.sum(-1)
+        return log_prob if inside is None else log_prob.where(inside, -torch.inf)
 
     def _logarithm(self, value: Tensor) -> Tensor:
         return log_with_zeros(value)
@@ -260,13 +261,20 @@ class ExpConcrete(_GumbelSoftmax):
         """Log-density of the additive log-ratios ``value_k - value_K``, in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        return self._density(self._log_psi(value))
+        log_psi, inside = self._log_psi(value)
+        return self._density(log_psi) if inside is None else self._density(log_psi).where(inside, -torch.inf)
 
     def _logarithm(self, value: Tensor) -> Tensor:
         return value
 
     def _valid(self, value: Tensor) -> Tensor:
         return value.logsumexp(-1).abs() < 1e-3
+
+
+def _without_infinities(log_psi: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of zeros in place of those with an infinity, and which rows had none; NaN stays, and shows."""
+    outside = log_psi.amin(-1) == -torch.inf
+    return log_psi.masked_fill(outside.unsqueeze(-1), 0.0), ~outside
 
 
 @register_kl(_GumbelSoftmax, _GumbelSoftmax)

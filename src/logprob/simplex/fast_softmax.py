@@ -31,10 +31,7 @@ def log_softmax(x: Tensor) -> Tensor:
         >>> log_softmax(torch.tensor([0.0, 1000.0]))
         tensor([-1000.,     0.])
     """
-    if not _slow(x):
-        return torch.log_softmax(x, -1)
-    shifted = x - x.detach().amax(-1, keepdim=True)  # the shift cancels, and so does its gradient
-    return shifted - shifted.exp().sum(-1, keepdim=True).log()
+    return _LogSoftmax.apply(x) if _slow(x) else torch.log_softmax(x, -1)
 
 
 def softmax_plus_plus(scores: Tensor, temperature: Tensor, log_delta: Tensor) -> Tensor:
@@ -115,7 +112,7 @@ class _Softmax(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
-        return _composed(x)
+        return _composed_(x.clone())
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
@@ -127,6 +124,26 @@ class _Softmax(torch.autograd.Function):
         return _through_softmax(psi, grad)
 
 
+class _LogSoftmax(torch.autograd.Function):
+    """Log-softmax of short rows."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        shifted = x - x.amax(-1, keepdim=True)
+        return shifted.sub_(shifted.exp().sum(-1, keepdim=True).log_())
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (log_psi,) = ctx.saved_tensors
+        return torch.addcmul(grad, log_psi.exp(), grad.sum(-1, keepdim=True), value=-1)
+
+
 class _GaussianSoftmax(torch.autograd.Function):
     """``(loc, scale, noise, temperature, log_delta) -> psi``."""
 
@@ -134,8 +151,8 @@ class _GaussianSoftmax(torch.autograd.Function):
 
     @staticmethod
     def forward(loc: Tensor, scale: Tensor, noise: Tensor, temperature: Tensor, log_delta: Tensor) -> Tensor:
-        x = append_score(torch.addcmul(loc, scale, noise) / temperature, log_delta)
-        return _composed(x) if _slow(x) else torch.softmax(x, -1)
+        x = append_score(torch.addcmul(loc, scale, noise), temperature * log_delta).div_(temperature)
+        return _composed_(x) if _slow(x) else torch.softmax(x, -1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
@@ -166,8 +183,9 @@ def _through_softmax(psi: Tensor, grad: Tensor) -> Tensor:
     return torch.addcmul(weighted, psi, weighted.sum(-1, keepdim=True), value=-1)
 
 
-def _composed(x: Tensor) -> Tensor:
-    e = (x - x.amax(-1, keepdim=True)).exp_()
+def _composed_(x: Tensor) -> Tensor:
+    """Softmax in place: half of the time of a short one goes to fresh memory."""
+    e = x.sub_(x.amax(-1, keepdim=True)).exp_()
     return e.div_(e.sum(-1, keepdim=True))
 
 

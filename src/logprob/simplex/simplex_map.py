@@ -74,8 +74,8 @@ class SimplexMap:
     def invert(self, log_psi: Tensor) -> tuple[Tensor, Tensor]:
         """y, and whether the point is in the support; outside of it y is that of some point within."""
         temperature, log_delta = self.columns
-        possible = (log_psi == -torch.inf).logical_not().all(-1)  # NaN passes, and shows
-        log_psi = log_psi.where(possible.unsqueeze(-1), log_psi.new_zeros(()))
+        possible = log_psi.amin(-1) != -torch.inf  # NaN passes, and shows
+        log_psi = log_psi.masked_fill(~possible.unsqueeze(-1), 0.0)
         scores = temperature * (log_psi[..., :-1] - log_psi[..., -1:] + log_delta)
         if self.transform is None:
             return scores, possible
