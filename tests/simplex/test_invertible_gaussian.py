@@ -439,6 +439,19 @@ def test_noise_given_its_category_is_differentiable():
         torch.autograd.grad(first.sum(), loc)
 
 
+def test_noise_given_its_category_at_the_edges():
+    assert InvertibleGaussian(torch.zeros(0, 3), 0.0).noise_given(torch.zeros(2, 0, 4)).shape == (2, 0, 3)
+    many = InvertibleGaussian(torch.zeros(5, 3), 0.0, torch.rand(5) + 0.5, 0.7)
+    assert many.noise_given(torch.eye(4)[torch.randint(4, (7, 5))]).shape == (7, 5, 3)
+    rare = InvertibleGaussian(torch.tensor([-60.0, 0.0, 1.0]), 0.0)
+    assert torch.equal(rare.scores(rare.noise_given(torch.eye(4))).argmax(-1), torch.arange(4))
+    for loc in ([[0.0, torch.nan]], [[0.0, torch.nan], [0.0, 1.0]]):
+        law = InvertibleGaussian(torch.tensor(loc), 0.0, validate_args=False)
+        noise = law.noise_given(torch.eye(3)[[0] * len(loc)])
+        assert noise[0].isnan().all()
+        assert noise[1:].isfinite().all()
+
+
 def test_the_inverse_of_the_log_distribution_function():
     x = torch.linspace(-200, 6, 500, dtype=F64)
     log_p = torch.special.log_ndtr(x).requires_grad_()

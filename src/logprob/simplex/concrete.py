@@ -88,7 +88,7 @@ class _GumbelSoftmax(RemembersSample, RelaxedOneHot):
 
         The largest score is a standard Gumbel, whatever its category; the others are Gumbels truncated to lie below.
         """
-        return gumbel_given(log_softmax(self._computing()), category).to(self._scores.dtype)
+        return gumbel_given(log_softmax(self._computing()), category)
 
     def parameters(self) -> tuple[Tensor]:
         """The logits, up to a constant."""

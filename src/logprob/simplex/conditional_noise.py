@@ -12,6 +12,7 @@ from torch import Tensor
 
 from logprob.simplex.category_mesh import Panels, panels_of, rule_for, start_of, unit_nodes
 from logprob.simplex.category_quadrature import log_integrand
+from logprob.simplex.settings import computing_dtype
 
 _NODES_AT_ONCE = 1 << 22
 _HALVINGS = 50
@@ -35,7 +36,7 @@ def gaussian_noise_given(loc: Tensor, scale: Tensor, threshold: Tensor, category
         category: one-hot, ``(..., K)``; dimensions in front of the others' are sample dimensions.
 
     Returns:
-        Noise ``(..., K - 1)``, of the type of ``loc``.
+        Noise ``(..., K - 1)``, of the type of ``loc`` but at least float32.
 
     Example:
         >>> import torch
@@ -55,7 +56,7 @@ def gaussian_noise_given(loc: Tensor, scale: Tensor, threshold: Tensor, category
     u = torch.rand_like(loc64).clamp(min=2.0**-54)
     below = ndtri_exp(u.log() + torch.special.log_ndtr((ceiling - loc64) / scale64))
     own = (torch.arange(n, device=loc.device) == index.unsqueeze(-1)) & wins.unsqueeze(-1)
-    return torch.where(own, (ceiling - loc64) / scale64, below).to(loc.dtype)
+    return torch.where(own, (ceiling - loc64) / scale64, below).to(computing_dtype(loc.dtype))
 
 
 def ndtri_exp(log_p: Tensor) -> Tensor:
@@ -154,85 +155,87 @@ class _Density(NamedTuple):
     loc: Tensor  # (m, n, P)
     scale: Tensor  # (m, n, P)
 
-    def integrals(self) -> tuple[Tensor, Tensor, Tensor]:
+    def integrals(self) -> list[Tensor]:
         """Of each panel: of the density, and of its derivatives with respect to loc and scale."""
         wide = self.mass.unsqueeze(1)
-        return self.mass.sum(0), (wide * self.loc).sum(0), (wide * self.scale).sum(0)
+        return [self.mass.sum(0), (wide * self.loc).sum(0), (wide * self.scale).sum(0)]
+
+
+class _Winner:
+    """The law of t, counted from the start of its panels, divided by its largest value at a node.
+
+    Its density is that of the winner times the distribution functions of the others.
+    """
+
+    def __init__(self, loc: Tensor, scale: Tensor, level: Tensor, index: Tensor) -> None:
+        self.rule = rule_for(len(loc), _EXACT, torch.float64)
+        self.start = start_of(loc, scale, level, self.rule.reach)
+        self.loc, self.scale, self.index = loc - self.start, scale, index
+        panels = panels_of(self.loc, scale, self.rule)
+        self.panels = Panels(*(field[panels.variable.argsort(stable=True)] for field in panels))
+        largest = self._own(log_integrand(self.loc, scale, self.panels, self.rule)[2], self.panels).amax(0)
+        top = largest.new_full(level.shape, -torch.inf)
+        self.top = top.scatter_reduce(0, self.panels.variable, largest, "amax")
+
+    def _own(self, x: Tensor, panels: Panels) -> Tensor:
+        """The row of each variable's winner, ``(m, P)`` from ``(m, n, P)``."""
+        return x.gather(1, self.index[panels.variable].expand(len(x), 1, -1)).squeeze(1)
+
+    def on(self, panels: Panels) -> _Density:
+        """The density on panels, with its derivatives."""
+        z, log_hazard, log_mass = log_integrand(self.loc, self.scale, panels, self.rule)
+        mass = (self._own(log_mass, panels) - self.top[panels.variable]).exp()
+        wins = torch.arange(len(self.loc), device=z.device).unsqueeze(-1) == self.index[panels.variable]
+        own, hazard = self.scale[:, panels.variable], log_hazard.exp()
+        to_loc = torch.where(wins, z / own, -hazard)
+        return _Density(mass, to_loc, torch.where(wins, (z * z - 1) / own, -hazard * z))
+
+    def at(self, x: Tensor) -> Tensor:
+        """The density at one point of each variable."""
+        z = (x - self.loc) / self.scale
+        row = self.index.unsqueeze(0)
+        log_cdf = torch.special.log_ndtr(z)
+        others = log_cdf.sum(0) - log_cdf.gather(0, row).squeeze(0)
+        own, spread = (y.gather(0, row).squeeze(0) for y in (z, self.scale))
+        return (others - 0.5 * own * own - spread.log() - 0.5 * math.log(2 * math.pi) - self.top).exp()
+
+    def sums(self, x: Tensor) -> Tensor:
+        """Sums over the panels of each variable, along the last dimension."""
+        return x.new_zeros(*x.shape[:-1], len(self.top)).index_add(-1, self.panels.variable, x)
 
 
 def _solve(loc: Tensor, scale: Tensor, level: Tensor, index: Tensor, u: Tensor) -> _Solution:
     """Invert the distribution function, and differentiate ``F(t; parameters) = u``."""
-    n, variables = loc.shape
-    rule = rule_for(n, _EXACT, torch.float64)
-    start = start_of(loc, scale, level, rule.reach)
-    from_start = loc - start
-    panels = panels_of(from_start, scale, rule)
-    panels = Panels(*(field[panels.variable.argsort(stable=True)] for field in panels))
-    top = _log_density(from_start, scale, panels, index).amax(0)
-    top = top.new_full((variables,), -torch.inf).scatter_reduce(0, panels.variable, top, "amax")
+    law = _Winner(loc, scale, level, index)
+    if not len(law.panels.left):  # nothing but NaN
+        return _Solution(level + torch.nan, loc + torch.nan, loc + torch.nan, level + torch.nan)
+    panels, density = law.panels, law.on(law.panels)
+    full = density.integrals()
+    total = [law.sums(x) for x in full]
+    panel, rest = _find_panel(full[0], panels.variable, total[0], u)
+    place = panels.width[panel] * _invert_in_panel(density.mass[:, panel], rest)
 
-    mass, to_loc, to_scale = (density := _density(from_start, scale, panels, index, top)).integrals()
-    total, rise_loc, rise_scale = (_per_variable(x, panels.variable, variables) for x in (mass, to_loc, to_scale))
+    each = torch.arange(len(u), device=u.device)
+    partial = law.on(Panels(panels.left[panel], place, each)).integrals()
+    earlier = torch.arange(len(panels.left), device=u.device) < panel[panels.variable]
+    reached, at_loc, at_scale = (law.sums(x * earlier) + y for x, y in zip(full, partial, strict=True))
+    share, here = reached / total[0], law.at(panels.left[panel] + place)
+    # A start above the level does not move with it.
+    bottom = torch.where(level >= law.start, law.at(level - law.start), 0.0)
+    value = law.start + panels.left[panel] + place + 0 * (loc.sum(0) + scale.sum(0) + level)  # NaN stays NaN
+    to_loc, to_scale = (share * total[1] - at_loc) / here, (share * total[2] - at_scale) / here
+    return _Solution(value, to_loc, to_scale, (1 - share) * bottom / here)
+
+
+def _find_panel(mass: Tensor, variable: Tensor, total: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """The panel in which the mass of each variable reaches the share u, and the mass that is wanted of that panel."""
     cumulative = mass.cumsum(0)
-    base = total.cumsum(0) - total
-    panel = torch.searchsorted(cumulative, base + u * total)
-    first = torch.searchsorted(panels.variable, torch.arange(variables, device=loc.device))
-    last = torch.searchsorted(panels.variable, torch.arange(variables, device=loc.device), right=True) - 1
-    panel = torch.minimum(torch.maximum(panel, first), last)
-    rest = base + u * total - (cumulative - mass)[panel]
-    place = _invert_in_panel(density.mass[:, panel], rest)
-
-    left, width = panels.left[panel], panels.width[panel]
-    partial = Panels(left, width * place, torch.arange(variables, device=loc.device))
-    part = _density(from_start, scale, partial, index, top).integrals()
-    earlier = torch.arange(len(mass), device=loc.device) < panel[panels.variable]
-    below = [_per_variable(x * earlier, panels.variable, variables) for x in (mass, to_loc, to_scale)]
-    reached, at_loc, at_scale = (a + b for a, b in zip(below, part, strict=True))
-    share = reached / total
-    at, bottom = (_density_at(from_start, scale, x, index, top) for x in (left + width * place, level - start))
-    bottom = torch.where(level >= start, bottom, 0.0)  # a start above the level does not move with it
-    value = start + left + width * place + 0 * (loc.sum(0) + scale.sum(0) + level)  # NaN stays NaN
-    return _Solution(
-        value, (share * rise_loc - at_loc) / at, (share * rise_scale - at_scale) / at, (1 - share) * bottom / at
-    )
-
-
-def _per_variable(x: Tensor, variable: Tensor, count: int) -> Tensor:
-    """Sums over the panels of each variable, along the last dimension."""
-    return x.new_zeros(*x.shape[:-1], count).index_add(-1, variable, x)
-
-
-def _log_density(loc: Tensor, scale: Tensor, panels: Panels, index: Tensor) -> Tensor:
-    """Logarithm of weight times density at the nodes, ``(m, P)``."""
-    rule = rule_for(len(loc), _EXACT, torch.float64)
-    return _of_winner(log_integrand(loc, scale, panels, rule)[2], panels, index).squeeze(1)
-
-
-def _of_winner(x: Tensor, panels: Panels, index: Tensor) -> Tensor:
-    """The row ``(m, 1, P)`` of each variable's winner."""
-    return x.gather(1, index[panels.variable].expand(len(x), 1, -1))
-
-
-def _density(loc: Tensor, scale: Tensor, panels: Panels, index: Tensor, top: Tensor) -> _Density:
-    """The density over ``exp(top)`` with the derivatives of its logarithm: of a winner's normal density, or of the
-    logarithms of the others' distribution functions."""
-    rule = rule_for(len(loc), _EXACT, torch.float64)
-    z, log_hazard, log_mass = log_integrand(loc, scale, panels, rule)
-    mass = (_of_winner(log_mass, panels, index).squeeze(1) - top[panels.variable]).exp()
-    wins = torch.arange(len(loc), device=loc.device).unsqueeze(-1) == index[panels.variable]
-    own = scale[:, panels.variable]
-    hazard = log_hazard.exp()
-    to_loc = torch.where(wins, z / own, -hazard)
-    return _Density(mass, to_loc, torch.where(wins, (z * z - 1) / own, -hazard * z))
-
-
-def _density_at(loc: Tensor, scale: Tensor, x: Tensor, index: Tensor, top: Tensor) -> Tensor:
-    """The density over ``exp(top)`` at one point of each variable."""
-    z = (x - loc) / scale
-    log_cdf = torch.special.log_ndtr(z)
-    others = log_cdf.sum(0) - log_cdf.gather(0, index.unsqueeze(0)).squeeze(0)
-    own, spread = (y.gather(0, index.unsqueeze(0)).squeeze(0) for y in (z, scale))
-    return (others - 0.5 * own * own - spread.log() - 0.5 * math.log(2 * math.pi) - top).exp()
+    target = total.cumsum(0) - total + u * total
+    each = torch.arange(len(u), device=u.device)
+    first, end = (torch.searchsorted(variable, each, right=right) for right in (False, True))
+    panel = torch.searchsorted(cumulative, target)
+    panel = torch.minimum(torch.maximum(panel, first), end - 1)
+    return panel, target - (cumulative - mass)[panel]
 
 
 def _invert_in_panel(mass: Tensor, target: Tensor) -> Tensor:
