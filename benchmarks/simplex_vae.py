@@ -28,6 +28,7 @@ COMMON: dict[str, Any] = {
     "evaluate_every": 5,
     "figures": None,
 }
+# Temperatures: the best of 0.15, 0.25, 0.5 and 1 by the validation bound of seed 0 after five epochs on MNIST.
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "IGR-I, closed": ("igr_i", {"model.latents.temperature": 0.5}),
     "IGR-I, sampled": ("igr_i", {"model.latents.temperature": 0.5, "phases.0.objective.kl": "sampled"}),
@@ -39,10 +40,9 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
         "igr_planar",
         {"model.latents.temperature": 0.5, "model.latents.flowed": "both", "phases.0.objective.kl": "closed"},
     ),
-    "GS, sampled": ("gs", {"phases.0.objective.kl": "sampled"}),
-    "GS, sampled, prior at 0.5": ("gs", {"phases.0.objective.kl": "sampled", "model.latents.prior_temperature": 0.5}),
-    "GS, categorical": ("gs", {}),
-    "straight-through, categorical": ("st", {}),
+    "GS, sampled": ("gs", {"model.latents.temperature": 0.5, "phases.0.objective.kl": "sampled"}),
+    "GS, categorical": ("gs", {"model.latents.temperature": 1.0}),
+    "straight-through, categorical": ("st", {"model.latents.temperature": 1.0}),
 }
 
 
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data-root", help="folder of the data files")
     parser.add_argument("--out", default="runs/simplex-vae")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--valid", type=int, default=1000, help="validation rows, taken from the training rows")
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=SETTINGS)
     parser.add_argument("--temperature", type=float, help="of all settings instead of their own")

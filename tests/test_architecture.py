@@ -24,7 +24,7 @@ BELOW = {
     "simplex": {"batch", "distributions", "transforms", "gradients", "nn"},
     "objectives": {"batch", "distributions", "transforms", "gradients"} | ROOMS,
     "data": {"batch", "distributions", "transforms"},  # no room: data know of no model
-    "metrics": {"batch", "distributions", "transforms"},
+    "metrics": {"batch", "distributions", "transforms", "gradients"},
     "testing": {"batch", "distributions", "transforms", "objectives"},
 }
 BELOW["experiments"] = set(BELOW)

@@ -6,6 +6,7 @@ from logprob.objectives.bound import NegativeLikelihoodBound
 from logprob.objectives.capacity import Capacity, CapacityELBO
 from logprob.objectives.divergence import Divergence, divergence
 from logprob.objectives.elbo import NegativeELBO
+from logprob.objectives.expected_value import ExpectedLoss, SquaredDistance
 from logprob.objectives.geco import GECO
 from logprob.objectives.importance import NegativeIWAE
 from logprob.objectives.likelihood import NegativeLogLikelihood
@@ -18,6 +19,7 @@ __all__ = [
     "Capacity",
     "CapacityELBO",
     "Divergence",
+    "ExpectedLoss",
     "Loss",
     "NegativeELBO",
     "NegativeIWAE",
@@ -26,5 +28,6 @@ __all__ = [
     "NegativeMixtureELBO",
     "Objective",
     "SelfNormalizingLikelihood",
+    "SquaredDistance",
     "divergence",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ class ExpectedLoss(nn.Module):
     are not looked at, but for their context.
 
     Args:
-        function: f, from ``(S, V, K)`` to ``(S,)``; a relaxed estimator calls it inside the simplex.
+        function: f, a module from ``(S, V, K)`` to ``(S,)``; a relaxed estimator calls it inside the simplex.
         gradient: of the expectation; its free parameters are parameters of this objective.
         samples: S.
 
@@ -36,7 +36,7 @@ class ExpectedLoss(nn.Module):
         tensor(1.2600, grad_fn=<MeanBackward0>)
     """
 
-    def __init__(self, function: Callable[[Tensor], Tensor], gradient: GradientEstimator, samples: int = 1) -> None:
+    def __init__(self, function: nn.Module, gradient: GradientEstimator, samples: int = 1) -> None:
         super().__init__()
         if samples < 1:
             raise ValueError(f"samples must be at least 1, got {samples}")

@@ -1,0 +1,42 @@
+"""The exact expectation of a function under a small law of categories."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from logprob.batch import Batch
+from logprob.distributions import DistributionModule
+from logprob.gradients import Enumeration
+
+
+@dataclass(frozen=True)
+class ExpectedValue:
+    """``E_q f`` over all joint categories of the model's law: what an ``ExpectedLoss`` estimates.
+
+    ``expected_value``: the sum over the ``K^V`` outcomes; in the units of ``f``. The rows are not looked at.
+
+    Args:
+        function: a module from one-hot vectors ``(..., V, K)`` to ``(...)``.
+
+    Raises:
+        ValueError: when called, if there are more than 100,000 outcomes.
+
+    Example:
+        >>> import torch
+        >>> from logprob.objectives import SquaredDistance
+        >>> from logprob.simplex import ConcreteVariables
+        >>> metric = ExpectedValue(SquaredDistance([1.0, 0.4, 0.0]))
+        >>> metric(ConcreteVariables(3, 2), Batch(torch.zeros(1, 1)))
+        {'expected_value': 1.2599...}
+    """
+
+    function: nn.Module
+
+    def __call__(self, model: DistributionModule, batch: Batch) -> Mapping[str, float]:
+        """The expectation under the model's present parameters."""
+        law: object = model(batch.context)
+        value = Enumeration()(law, self.function)  # type: ignore[arg-type]  # a law of categories, by its methods
+        return {"expected_value": value.item()}
