@@ -1,9 +1,9 @@
 """Discrete VAEs on 8x8 digits: IGR-I and the Gumbel-Softmax, each with its divergences, beside independent pixels.
 
-scikit-learn's digits, pixels of at least 8 of 16 are 1; the first 1,500 images train, the last 297 test. 6 variables of 8
-categories, networks with two hidden layers of 64, batch 100 drawn with replacement, Adam at 3e-3, 3,000 steps, relaxed
-samples to the decoder. The number is the negative log-likelihood bound of the *discrete* model with 200 samples, in nats:
-lower is better. All settings that are run are printed.
+scikit-learn's digits, pixels of at least 8 of 16 are 1; the first 1,500 images train, the last 297 test. 6 variables
+of 8 categories, networks with two hidden layers of 64, batch 100 drawn with replacement, Adam at 3e-3, 3,000 steps,
+relaxed samples to the decoder. The number is the negative log-likelihood bound of the *discrete* model with 200
+samples, in nats: lower is better. All settings that are run are printed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def independent(train: Tensor, test: Tensor) -> float:
 def trained(name: str, seed: int, steps: int, train: Tensor, test: Batch) -> float:
     """Train one model; the negative of its bound on the test rows."""
     torch.manual_seed(seed)
-    latent, objective = (make() for make in SETTINGS[name])
+    make_latent, make_objective = SETTINGS[name]
+    latent, objective = make_latent(), make_objective()
     model = LatentVariableModel(train.shape[1], latent, two_layers, two_layers)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(steps):

@@ -1,4 +1,4 @@
-"""Quality of discrete VAEs: relaxations, divergences and gradients at equal budgets, by the bound of the discrete model.
+"""Quality of discrete VAEs: relaxations, divergences and gradients at equal budgets, by the discrete model's bound.
 
 A dense VAE (one linear layer either way) of 20 variables of 10 categories on binary MNIST or Omniglot, from the recipes
 ``igr/vae_*_mnist``. Each row is a run of the runner in ``--out``; a finished one is not run again, so this can be cut
@@ -16,10 +16,7 @@ import torch
 
 from logprob import experiments
 
-DATA = {
-    "mnist": {"class_path": "BinaryImages", "init_args": {"source": {"class_path": "IdxImages"}}},
-    "omniglot": {"class_path": "BinaryImages", "init_args": {"source": {"class_path": "Omniglot"}}},
-}
+DATA = {"mnist": "IdxImages", "omniglot": "Omniglot"}
 COMMON: dict[str, Any] = {
     "model.encoder": {"class_path": "MLP", "init_args": {"hidden": [], "init": "glorot"}},
     "model.decoder": {"class_path": "MLP", "init_args": {"hidden": [], "init": "glorot"}},
@@ -69,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def train(name: str, seed: int, options: argparse.Namespace) -> Mapping[str, Any]:
     """Train and print one row, or print it if it is there."""
     model, own = SETTINGS[name]
-    data = {"class_path": "BinaryImages", "init_args": {"source": dict(DATA[options.data]["init_args"]["source"])}}
-    data["init_args"]["source"]["init_args"] = {"valid": options.valid}
+    source = {"class_path": DATA[options.data], "init_args": {"valid": options.valid}}
+    data = {"class_path": "BinaryImages", "init_args": {"source": source}}
     changes = {**COMMON, **own, "data": data, "epochs": options.epochs, "seed": seed}
     if options.temperature is not None:
         changes["model.latents.temperature"] = options.temperature

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from logprob.distributions import vertex_distance
 from logprob.simplex.concrete import Concrete
 from logprob.simplex.invertible_gaussian import InvertibleGaussian
-from logprob.simplex.proximity import posterior_proximity, proximity, temperature_within, vertex_distance
+from logprob.simplex.proximity import posterior_proximity, proximity, temperature_within
 
 
 def gaussian(temperature):

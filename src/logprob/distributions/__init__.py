@@ -4,6 +4,7 @@ from logprob.distributions.base import DistributionModule, IntractableError, Unn
 from logprob.distributions.latent import GaussianLatent, Latent, LatentVariableDistribution, LatentVariableModel
 from logprob.distributions.log_ratio import log_ratio
 from logprob.distributions.pixels import BernoulliPixels, GaussianPixels, PixelLikelihood
+from logprob.distributions.vertices import vertex_distance
 
 __all__ = [
     "BernoulliPixels",
@@ -17,4 +18,5 @@ __all__ = [
     "PixelLikelihood",
     "UnnormalizedDistribution",
     "log_ratio",
+    "vertex_distance",
 ]

@@ -4,7 +4,7 @@ from logprob.metrics.base import Metric
 from logprob.metrics.bound import LikelihoodBound
 from logprob.metrics.discrete_bound import DiscreteBound
 from logprob.metrics.expected_value import ExpectedValue
-from logprob.metrics.latent import EvidenceBounds, RelaxedSamples, VanishingGradients, vertex_distance
+from logprob.metrics.latent import EvidenceBounds, RelaxedSamples, VanishingGradients
 from logprob.metrics.likelihood import LogLikelihood, log_prob_rows
 
 __all__ = [
@@ -17,5 +17,4 @@ __all__ = [
     "RelaxedSamples",
     "VanishingGradients",
     "log_prob_rows",
-    "vertex_distance",
 ]

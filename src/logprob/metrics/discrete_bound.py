@@ -17,7 +17,6 @@ from logprob.distributions import DistributionModule, IntractableError, log_rati
 from logprob.distributions.draws import draws_of
 from logprob.metrics.latent import check_latent, slices, standard_error
 
-
 DRAWN_AT_ONCE = 100
 
 

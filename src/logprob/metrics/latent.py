@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from logprob.batch import Batch
-from logprob.distributions import DistributionModule, log_ratio
+from logprob.distributions import DistributionModule, log_ratio, vertex_distance
 
 Part = Literal["closed", "sampled", "categorical"]
 
@@ -185,17 +185,6 @@ class VanishingGradients:
             largest = q.with_parameters(*leaves).rsample().amax(-1)  # (B, V)
             gradients = torch.autograd.grad(largest.sum(), leaves)
         return torch.stack([gradient.square().sum(-1) for gradient in gradients]).sum(0).sqrt()
-
-
-def vertex_distance(psi: Tensor) -> Tensor:
-    """Euclidean distance of points of the simplex ``(..., K)`` to the nearest vertex, ``(...)``.
-
-    Example:
-        >>> vertex_distance(torch.tensor([[0.0, 1.0], [0.5, 0.5]]))
-        tensor([0.0000, 0.7071])
-    """
-    largest = psi.amax(-1)
-    return (psi.square().sum(-1) - 2 * largest + 1).clamp(min=0).sqrt()  # |psi - e_k|^2, 0 up to rounding
 
 
 def categorical_posterior(model: Any, x: Tensor) -> Any:

@@ -9,28 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from logprob.distributions import vertex_distance
 from logprob.simplex.relaxed import RelaxedOneHot
 
 AtTemperature = Callable[[float], RelaxedOneHot]
 HALVINGS = 40
-
-
-def vertex_distance(psi: Tensor) -> Tensor:
-    """Euclidean distance of points of the simplex to the nearest vertex, from 0 to ``sqrt(1 - 1 / K)``.
-
-    Args:
-        psi: shape ``(..., K)``.
-
-    Returns:
-        Shape ``(...)``.
-
-    Example:
-        >>> vertex_distance(torch.tensor([[0.0, 1.0], [0.5, 0.5]]))
-        tensor([0.0000, 0.7071])
-    """
-    # Not |psi|^2 - 2 max + 1, which cancels near a vertex.
-    to_vertex = psi.scatter_add(-1, psi.argmax(-1, keepdim=True), psi.new_full((*psi.shape[:-1], 1), -1.0))
-    return to_vertex.norm(dim=-1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -112,8 +112,8 @@ class PerSampleTruncation(Truncation):
             # Whole percents, so that a training run that warns at every step is told a few times only.
             share = math.ceil(100 * missed.double().mean().item())
             warnings.warn(
-                f"up to {share} % of the samples keep all {most} pieces, whose sum is not above {self.threshold}; allow "
-                "for more sticks or lower the threshold",
+                f"up to {share} % of the samples keep all {most} pieces, whose sum is not above {self.threshold}; "
+                "allow for more sticks or lower the threshold",
                 UserWarning,
                 stacklevel=2,
             )

@@ -56,7 +56,10 @@ def category_sheet(model: Any, group: int, pixels: Pixels) -> Figure:
     """A line for each category of the first variable of ``group``: decoder means, the rest drawn from the prior."""
     priors = model.priors()
     categories = priors[group].event_shape[0]
-    z = [_hard(p, p.sample((DRAWS,))).repeat(categories, *[1] * (len(p.batch_shape) + len(p.event_shape))) for p in priors]
+    z = [
+        _hard(p, p.sample((DRAWS,))).repeat(categories, *[1] * (len(p.batch_shape) + len(p.event_shape)))
+        for p in priors
+    ]
     z[group][:, 0] = _each_category(categories, DRAWS, z[group])
     return _pictures(_means(model, z), pixels, "a line for each category, the rest drawn from the prior", DRAWS)
 
@@ -70,7 +73,7 @@ def traversal_sheet(model: Any, x: Tensor, group: int, continuous: int, pixels: 
     priors = model.priors()
     categories = priors[group].event_shape[0]
     rows = categories * QUANTILES
-    z = [_hard(p, p.sample((1,))).repeat(rows, *[1] * (len(p.batch_shape) + len(p.event_shape))) for p in priors]
+    z = [_repeated(_hard(p, p.sample((1,))), rows) for p in priors]
     z[group][:, 0] = _each_category(categories, QUANTILES, z[group])
     z[continuous] = torch.zeros_like(z[continuous])
     z[continuous][:, which] = _quantiles(z[continuous]).repeat(categories)
@@ -83,7 +86,7 @@ def continuous_sheet(model: Any, x: Tensor, continuous: int, pixels: Pixels) -> 
     order = _information(model, x, continuous).argsort(descending=True)
     z = [_hard(q, q.sample()) for q in model.posteriors(x[:1])]
     z[continuous] = model.posteriors(x[:1])[continuous].mean
-    z = [part.repeat(len(order) * QUANTILES, *[1] * (part.dim() - 1)) for part in z]
+    z = [_repeated(part, len(order) * QUANTILES) for part in z]
     for line, variable in enumerate(order.tolist()):
         z[continuous][line * QUANTILES : (line + 1) * QUANTILES, variable] = _quantiles(z[continuous])
     title = "a line for each continuous variable, by its divergence; 5 % to 95 % of its prior"
@@ -93,6 +96,11 @@ def continuous_sheet(model: Any, x: Tensor, continuous: int, pixels: Pixels) -> 
 def _information(model: Any, x: Tensor, group: int) -> Tensor:
     """Mean divergence from the prior of each variable of a group of continuous variables, in nats."""
     return kl_divergence(model.posteriors(x)[group], model.priors()[group]).mean(0)
+
+
+def _repeated(z: Tensor, times: int) -> Tensor:
+    """Rows, all of them, so many times."""
+    return z.repeat(times, *[1] * (z.dim() - 1))
 
 
 def _hard(law: Any, z: Tensor) -> Tensor:
