@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
-from logprob.distributions.base import DistributionModule, IntractableError, UnnormalizedDistribution
-from logprob.distributions.draws import draws_of
+from logprob.distributions.base import DistributionModule
+from logprob.distributions.decoded import DecodedDistribution
 from logprob.distributions.log_ratio import log_ratio
 from logprob.distributions.pixels import BernoulliPixels, PixelLikelihood
 
@@ -163,7 +163,7 @@ class LatentVariableModel(DistributionModule):
         return x.to(next(self.parameters()).dtype)
 
 
-class LatentVariableDistribution(UnnormalizedDistribution):
+class LatentVariableDistribution(DecodedDistribution):
     """The law of rows under a :class:`LatentVariableModel`; its probability is an integral, of which a bound is known.
 
     Args:
@@ -172,28 +172,13 @@ class LatentVariableDistribution(UnnormalizedDistribution):
 
     def __init__(self, model: LatentVariableModel) -> None:
         self.model = model
-        super().__init__(torch.Size(), torch.Size((model.variables,)), validate_args=False)
-
-    def unnormalized_log_prob(self, value: Tensor) -> Tensor:
-        """Raises :class:`IntractableError`: see :meth:`log_prob_bound`."""
-        raise IntractableError("log p(x) is an integral over the latent variables; use log_prob_bound")
-
-    def log_prob_bound(self, value: Tensor, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """``log (1/M) sum_m p(x | z_m) p(z_m) / q(z_m | x)``: in the mean at most ``log p(x)``, in nats, ``(B,)``.
-
-        Relaxed variables count as what they are, points of the simplex with a density.
-
-        Args:
-            value: rows ``(B, D)``.
-            samples: M; the bound is the tighter the more there are.
-            generator: of the draws; torch's own if omitted.
-        """
-        with draws_of(generator, value.device):
-            weights = self.log_weights(value, samples)
-        return weights.logsumexp(0) - torch.tensor(float(samples)).log().to(weights)
+        super().__init__(model.likelihood, (), model.variables)
 
     def log_weights(self, value: Tensor, samples: int) -> Tensor:
-        """``log p(x | z_m) + log p(z_m) - log q(z_m | x)``, ``(M, B)``."""
+        """``log p(x | z_m) + log p(z_m) - log q(z_m | x)`` with ``z_m ~ q``, ``(M, B)``.
+
+        Relaxed variables count as what they are, points of the simplex with a density.
+        """
         posteriors, priors = self.model.posteriors(value), self.model.priors()
         z = [q.rsample(torch.Size((samples,))) for q in posteriors]
         weights = self.model.log_likelihood(value, z)
@@ -201,22 +186,9 @@ class LatentVariableDistribution(UnnormalizedDistribution):
             weights = weights - log_ratio(q, p, part).sum(-1)
         return weights
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Raises :class:`IntractableError`: rows are drawn, not reparameterised."""
-        raise IntractableError("rows of a latent variable model have no reparameterised sampler")
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw latent variables, then rows."""
-        with torch.no_grad():
-            return self.model.likelihood.sample(self._decoded(sample_shape))
-
-    def sample_mean(self, sample_shape: Any = ()) -> Tensor:
-        """Draw latent variables; the mean of a row given each: smoother to look at than :meth:`sample`."""
-        with torch.no_grad():
-            return self.model.likelihood.mean(self._decoded(sample_shape))
-
-    def _decoded(self, sample_shape: Any) -> Tensor:
-        return self.model.decode([prior.sample(torch.Size(sample_shape)) for prior in self.model.priors()])
+    def decoded(self, sample_shape: torch.Size) -> Tensor:
+        """The decoder's numbers for draws from the prior."""
+        return self.model.decode([prior.sample(sample_shape) for prior in self.model.priors()])
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> LatentVariableDistribution:
         """The same distribution with a batch shape; only ``()`` is offered."""
