@@ -158,17 +158,18 @@ def measure(found: Tensor, problem: Problem) -> Row:
         "trace": found.var(0).sum().item(),
         "cosine": cosine(mean, exact, dim=0).item(),
         "single": cosine(found, exact.expand_as(found), dim=1).mean().item(),
-        "error": ((mean - exact).abs() / spread)[common].max().item() if spread.max() > 1e-12 else math.nan,
+        "error": max(((mean - exact).abs() / spread)[common].tolist(), default=math.nan)
+        if spread.max() > 1e-12
+        else math.nan,
     }
 
 
-def rows(arguments: argparse.Namespace) -> list[Row]:
-    """One row for each number of categories, function, estimator, temperature and seed."""
+def rows(categories: int, arguments: argparse.Namespace) -> list[Row]:
+    """One row for each function, estimator, temperature and seed."""
     found = []
-    for categories in arguments.categories:
-        for function in arguments.functions:
-            for seed in range(arguments.seeds):
-                found += problem_rows(Problem(categories, function, seed), arguments, function, seed)
+    for function in arguments.functions:
+        for seed in range(arguments.seeds):
+            found += problem_rows(Problem(categories, function, seed), arguments, function, seed)
     return found
 
 
@@ -222,12 +223,12 @@ def averaged(found: list[Row]) -> list[Row]:
         shares = {name: (sum(row[f"{name}_norm"] ** 2 for row in group) / exact) ** 0.5 for name in ("bias", "noise")}
         cosines = {name: statistics.mean(row[name] for row in group) for name in ("cosine", "single")}
         variance = sum(row["trace"] for row in group) / exact
-        error = max(row["error"] for row in group)
+        error = max((row["error"] for row in group if not math.isnan(row["error"])), default=math.nan)
         result.append({**group[0], **shares, **cosines, "variance": variance, "error": error})
     return result
 
 
-def report(table: list[Row], milliseconds: dict[int, dict[tuple[str, str], float]]) -> None:
+def report(table: list[Row], milliseconds: dict[tuple[str, str], float]) -> None:
     """Print one Markdown table for each number of categories and function."""
     for categories, function in dict.fromkeys((row["categories"], row["function"]) for row in table):
         print(f"\n### K = {categories}, {function}\n")
@@ -235,7 +236,7 @@ def report(table: list[Row], milliseconds: dict[int, dict[tuple[str, str], float
         print("|---|---|---|---|---|---|---|---|---|---|")
         for row in table:
             if (row["categories"], row["function"]) == (categories, function):
-                ms = milliseconds.get(categories, {}).get((row["estimator"], row["law"]), float("nan"))
+                ms = milliseconds.get((row["estimator"], row["law"]), math.nan)
                 print(
                     f"| {row['estimator']} | {row['law']} | {row['temperature']} | {row['calls']} | {row['bias']:.3f} "
                     f"({row['noise']:.3f}) | {row['variance']:.3g} | {row['cosine']:.3f} | {row['single']:.3f} | "
@@ -271,16 +272,17 @@ def main() -> None:
     print(
         f"logprob {logprob.__version__}, torch {torch.__version__}, Python {platform.python_version()}, {processor()}"
     )
-    found = rows(arguments)
-    table = averaged(found)
-    milliseconds = {} if arguments.untimed else {k: times(k, 0.5) for k in arguments.categories}
-    report(table, milliseconds)
+    found = []
+    for categories in arguments.categories:
+        part = rows(categories, arguments)
+        report(averaged(part), {} if arguments.untimed else times(categories, 0.5))
+        found += part
     if arguments.out:
         from gradient_figures import draw_figures
 
         arguments.out.mkdir(parents=True, exist_ok=True)
         write(arguments.out / "simplex-gradients.csv", found)
-        draw_figures(table, arguments.out)
+        draw_figures(averaged(found), arguments.out)
 
 
 if __name__ == "__main__":
