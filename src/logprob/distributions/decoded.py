@@ -50,14 +50,13 @@ class DecodedDistribution(UnnormalizedDistribution):
             generator: of the draws; torch's own if omitted.
 
         Raises:
-            ValueError: if ``samples`` is below 1, or rows have another width.
+            ValueError: if ``samples`` is below 1, or ``value`` has another shape.
         """
         if samples < 1:
             raise ValueError(f"samples must be at least 1, got {samples}")
-        if value.dim() != 2 or value.shape[-1:] != self.event_shape:
-            raise ValueError(f"expected rows (B, {self.event_shape[0]}), got {tuple(value.shape)}")
-        if self.batch_shape not in ((), value.shape[:1]):
-            raise ValueError(f"expected a row for each of {self.batch_shape[0]} contexts, got {len(value)}")
+        expected = (self.batch_shape or value.shape[:1]) + self.event_shape
+        if value.shape != expected:
+            raise ValueError(f"expected values {tuple(expected)}, got {tuple(value.shape)}")
         with draws_of(generator, value.device):
             return self.log_weights(value, samples).logsumexp(0) - math.log(samples)
 

@@ -10,15 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
 
-from logprob.distributions import (
-    BernoulliPixels,
-    DistributionModule,
-    IntractableError,
-    PixelLikelihood,
-    UnnormalizedDistribution,
-    log_ratio,
-)
-from logprob.distributions.draws import draws_of
+from logprob.distributions import BernoulliPixels, DecodedDistribution, DistributionModule, PixelLikelihood, log_ratio
 from logprob.distributions.latent import Network, check_counts
 from logprob.simplex.mixture_sticks import Sticks
 
@@ -146,8 +138,10 @@ class DeepGaussianMixture(DistributionModule):
         return x.to(next(self.parameters()).dtype)
 
 
-class DeepGaussianMixtureDistribution(UnnormalizedDistribution):
+class DeepGaussianMixtureDistribution(DecodedDistribution):
     """The law of rows under a :class:`DeepGaussianMixture`; its probability is an integral, of which a bound is known.
+
+    Where the law of the sticks leaves components out, the bound is that of a little less than ``p(x)``.
 
     Args:
         model: whose present parameters are used at every call.
@@ -155,55 +149,20 @@ class DeepGaussianMixtureDistribution(UnnormalizedDistribution):
 
     def __init__(self, model: DeepGaussianMixture) -> None:
         self.model = model
-        super().__init__(torch.Size(), torch.Size((model.variables,)), validate_args=False)
+        super().__init__(model.likelihood, (), model.variables)
 
-    def unnormalized_log_prob(self, value: Tensor) -> Tensor:
-        """Raises :class:`IntractableError`: see :meth:`log_prob_bound`."""
-        raise IntractableError("log p(x) is an integral over sticks and latent vectors; use log_prob_bound")
-
-    def log_prob_bound(self, value: Tensor, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """``log (1/M) sum_m p(v_m)/q(v_m | x) sum_k pi_k(v_m) p(x | z_mk) p_k(z_mk) / q_k(z_mk | x)``, in nats.
-
-        In the mean at most ``log p(x)``: what stands inside the logarithm has the mean p(x), or, where the law of the
-        sticks leaves components out, a little less.
-
-        Args:
-            value: rows ``(B, D)``.
-            samples: M; the bound is the tighter the more there are.
-            generator: of the draws; torch's own if omitted.
-
-        Returns:
-            Shape ``(B,)``.
-
-        Raises:
-            ValueError: if ``samples`` is below 1.
-        """
-        if samples < 1:
-            raise ValueError(f"samples must be at least 1, got {samples}")
-        with draws_of(generator, value.device):
-            return self._log_evidence(value, samples).logsumexp(0) - math.log(samples)
-
-    def _log_evidence(self, value: Tensor, samples: int) -> Tensor:
-        """Unbiased estimates of p(x), their logarithms ``(S, B)``."""
+    def log_weights(self, value: Tensor, samples: int) -> Tensor:
+        """``log p(v_m)/q(v_m | x) + log sum_k pi_k(v_m) p(x | z_mk) p_k(z_mk) / q_k(z_mk | x)``, ``(M, B)``."""
         posterior, prior = self.model.posterior(value), self.model.prior()
         draws = self.model.draw(value, posterior, samples)
-        vectors = log_ratio(*first_components(posterior, prior, draws), draws.vectors).sum(-1)  # (S, B, k)
+        vectors = log_ratio(*first_components(posterior, prior, draws), draws.vectors).sum(-1)  # (M, B, k)
         inside = (draws.log_weights + draws.log_likelihoods - vectors).logsumexp(-1)
         return inside - log_ratio(posterior.sticks, prior.sticks, draws.sticks).sum(-1)
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw sticks, a component, a latent vector, then rows."""
-        with torch.no_grad():
-            return self.model.likelihood.sample(self._decoded(torch.Size(sample_shape)))
-
-    def sample_mean(self, sample_shape: Any = ()) -> Tensor:
-        """Draw sticks, a component and a latent vector; the mean of a row given each."""
-        with torch.no_grad():
-            return self.model.likelihood.mean(self._decoded(torch.Size(sample_shape)))
-
-    def _decoded(self, shape: torch.Size) -> Tensor:
+    def decoded(self, sample_shape: torch.Size) -> Tensor:
+        """The decoder's numbers for draws of sticks, a component and a latent vector."""
         model = self.model
-        weights = model.sticks.log_weights(model.sticks.prior().sample(shape))
+        weights = model.sticks.log_weights(model.sticks.prior().sample(sample_shape))
         component = torch.distributions.Categorical(logits=weights, validate_args=False).sample()
         means = model.means[component]
         raw: Tensor = model.decoder(means + torch.randn_like(means))

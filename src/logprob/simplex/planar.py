@@ -99,7 +99,8 @@ class Planar(Transform):
 class PlanarLayers(nn.Module):
     """Owns the parameters of :class:`Planar`; ``forward`` gives the map of the present ones.
 
-    It starts near the identity: ``w`` and ``u`` from N(0, 0.05^2), ``b = 0``.
+    ``w`` and ``u`` start from N(0, 0.05^2), ``b`` from 0, as published. That is not the identity: as ``w.u~ =
+    softplus(0) - 1``, each layer shrinks what lies along its ``w`` by a factor of about 0.69.
 
     Args:
         layers: number of layers, at least 1.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -12,12 +11,10 @@ from torch import Tensor, nn
 
 from logprob.distributions import (
     BernoulliPixels,
+    DecodedDistribution,
     DistributionModule,
-    IntractableError,
     PixelLikelihood,
-    UnnormalizedDistribution,
 )
-from logprob.distributions.draws import draws_of
 from logprob.gradients.base import PathwiseGradient
 from logprob.gradients.category import draw_category
 from logprob.gradients.reparameterized import Reparameterized
@@ -118,7 +115,7 @@ class StochasticNetwork(DistributionModule):
         return raw
 
 
-class StochasticNetworkDistribution(UnnormalizedDistribution):
+class StochasticNetworkDistribution(DecodedDistribution):
     """The law of the output of a :class:`StochasticNetwork` given a context; of its probability a bound is known.
 
     Args:
@@ -129,47 +126,20 @@ class StochasticNetworkDistribution(UnnormalizedDistribution):
 
     def __init__(self, model: StochasticNetwork, context: Tensor, draw: Draw) -> None:
         self.model, self.context, self.draw = model, context, draw
-        super().__init__(context.shape[:-1], torch.Size((model.variables,)), validate_args=False)
+        super().__init__(model.likelihood, context.shape[:-1], model.variables)
 
-    def log_prob_bound(self, value: Tensor, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """``log (1/M) sum_m p(x | h_m)``: in the mean at most ``log p(x | c)``, in nats, ``(B,)``.
+    def log_weights(self, value: Tensor, samples: int) -> Tensor:
+        """``log p(x | h_m)``, ``(M, B)``, for one output a context."""
+        raw = self.decoded(torch.Size((samples,)))
+        return self.likelihood(raw, value.to(raw.dtype))
 
-        Args:
-            value: outputs ``(B, D)``.
-            samples: M; the bound is the tighter the more there are.
-            generator: of the draws; torch's own if omitted.
-
-        Raises:
-            ValueError: if ``value`` has another shape, or ``samples`` is below 1.
-        """
-        if value.shape != self.batch_shape + self.event_shape:
-            raise ValueError(f"expected values {tuple(self.batch_shape + self.event_shape)}, got {tuple(value.shape)}")
-        if samples < 1:
-            raise ValueError(f"samples must be at least 1, got {samples}")
-        with draws_of(generator, value.device):
-            raw = self._decoded((samples,))
-        return self.model.likelihood(raw, value.to(raw.dtype)).logsumexp(0) - math.log(samples)
-
-    def unnormalized_log_prob(self, value: Tensor) -> Tensor:
-        """Raises :class:`IntractableError`: see :meth:`log_prob_bound`."""
-        raise IntractableError("log p(x | c) is a sum over the states of all units; use log_prob_bound")
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw units, then outputs."""
-        with torch.no_grad():
-            return self.model.likelihood.sample(self._decoded(sample_shape))
-
-    def sample_mean(self, sample_shape: Any = ()) -> Tensor:
-        """Draw units; the mean of the output given each draw."""
-        with torch.no_grad():
-            return self.model.likelihood.mean(self._decoded(sample_shape))
+    def decoded(self, sample_shape: torch.Size) -> Tensor:
+        """The likelihood's numbers for draws of the units."""
+        return self.model.decode(self.context, sample_shape, self.draw)
 
     def predict(self, samples: int) -> Tensor:
         """Mean of the output, ``(B, D)``, estimated from so many draws of the units."""
         return self.sample_mean((samples,)).mean(0)
-
-    def _decoded(self, sample_shape: Any) -> Tensor:
-        return self.model.decode(self.context, torch.Size(sample_shape), self.draw)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> StochasticNetworkDistribution:
         """The same distribution with another batch shape, to which the context can be expanded."""
