@@ -72,7 +72,7 @@ def test_sampled_divergences_have_the_closed_one_as_their_mean(name):
     assert name == "truncated" or difference > -5 * standard_error
 
 
-@pytest.mark.parametrize("name", ["igr", "planar", "log sticks", "concrete", "gaussian"])
+@pytest.mark.parametrize("name", ["igr", "planar, flowed prior", "log sticks", "concrete", "gaussian"])
 def test_doubly_reparameterized_gradients_have_the_same_mean(name):
     """Gradient to the encoder's numbers, mean of 4,000 rows that are all alike: 5 standard errors of the difference."""
     model, x = model_of(name).double(), rows(1).double().expand(4000, -1)
@@ -84,6 +84,11 @@ def test_doubly_reparameterized_gradients_have_the_same_mean(name):
         gradients.append(torch.autograd.grad(value, numbers)[0])
     difference = gradients[0] - gradients[1]
     assert (difference.mean(0).abs() <= 5 * difference.std(0) / len(x) ** 0.5).all()
+
+
+def test_doubly_reparameterized_gradients_are_refused_where_they_are_biased():
+    with pytest.raises(ValueError, match="PlanarLatent has learned numbers"):
+        NegativeIWAE(5, "doubly-reparameterized")(model_of("planar"), Batch(rows()))
 
 
 def test_doubly_reparameterized_gradients_leave_the_value_and_are_less_noisy():
@@ -248,6 +253,9 @@ def test_models_without_latent_variables_are_refused():
     for metric in (DiscreteBound(), EvidenceBounds(), RelaxedSamples(), VanishingGradients()):
         with pytest.raises(TypeError, match="no posteriors"):
             metric(MLP(3, 3), Batch(rows()))
+    for metric in (DiscreteBound(), EvidenceBounds(), RelaxedSamples(), VanishingGradients()):
+        with pytest.raises(ValueError, match="at least one row"):
+            metric(model_of("igr"), Batch(rows(0)))
     for metric in (RelaxedSamples(), VanishingGradients()):
         with pytest.raises(ValueError, match="no latent variables with categories"):
             metric(model_of("gaussian"), Batch(rows()))

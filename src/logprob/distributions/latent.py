@@ -24,7 +24,12 @@ class Latent(nn.Module, ABC):
     Args:
         inputs: numbers that :meth:`posterior` takes for a row.
         features: numbers that a decoder is given for a row: the events of all variables, flattened.
+
+    Attributes:
+        learned_posterior: whether the posterior has learned numbers that are neither the encoder's nor the prior's.
     """
+
+    learned_posterior = False
 
     def __init__(self, inputs: int, features: int) -> None:
         super().__init__()

@@ -14,8 +14,9 @@ from torch.distributions import Distribution
 
 from logprob.batch import Batch
 from logprob.distributions import DistributionModule, IntractableError, log_ratio
+from logprob.distributions.checks import check_latent, has_categories
 from logprob.distributions.draws import draws_of
-from logprob.metrics.latent import check_latent, slices, standard_error
+from logprob.metrics.latent import slices, standard_error
 
 DRAWN_AT_ONCE = 100
 
@@ -108,7 +109,7 @@ class DiscreteBound:
 
     def _priors(self, model: Any) -> list[Tensor | None]:
         laws = model.priors()
-        return [category_logits(p, 100 * self.proposal_draws) if hasattr(p, "to_categorical") else None for p in laws]
+        return [category_logits(p, 100 * self.proposal_draws) if has_categories(p) else None for p in laws]
 
     def _draw(self, q: Distribution, p: Distribution, prior: Tensor | None) -> _Draw:
         if prior is None:

@@ -14,6 +14,7 @@ from torch.distributions import kl_divergence
 
 from logprob.batch import Batch
 from logprob.distributions import DistributionModule, log_ratio, vertex_distance
+from logprob.distributions.checks import categorical_divergence, check_latent, has_categories
 
 Part = Literal["closed", "sampled", "categorical"]
 
@@ -86,10 +87,7 @@ def _sampled(q: Any, p: Any, z: Tensor) -> Tensor:
 
 
 def _categorical(q: Any, p: Any, z: Tensor) -> Tensor:
-    if not hasattr(q, "to_categorical"):
-        return kl_divergence(q, p).sum(-1)
-    divergence: Tensor = (q.logits.exp() * (q.logits - p.logits)).sum((-1, -2))
-    return divergence
+    return (categorical_divergence(q, p) if has_categories(q) else kl_divergence(q, p)).sum(-1)
 
 
 _PARTS: Mapping[str, Any] = {"closed": _closed, "sampled": _sampled, "categorical": _categorical}
@@ -194,19 +192,19 @@ def categorical_posterior(model: Any, x: Tensor) -> Any:
         ValueError: if there is none.
     """
     for q in model.posteriors(x):
-        if hasattr(q, "to_categorical"):
+        if has_categories(q):
             return q
     raise ValueError(f"{type(model).__name__} has no latent variables with categories")
 
 
-def check_latent(model: Any, metric: str) -> None:
-    """Raise TypeError unless ``model`` has latent variables."""
-    if not hasattr(model, "posteriors"):
-        raise TypeError(f"{type(model).__name__} has no posteriors; {metric} is for models with latent variables")
-
-
 def slices(rows: int, size: int) -> Iterator[slice]:
-    """Consecutive slices of at most ``size`` rows."""
+    """Consecutive slices of at most ``size`` rows.
+
+    Raises:
+        ValueError: if there is no row.
+    """
+    if rows < 1:
+        raise ValueError("expected at least one row, got none")
     return (slice(start, start + size) for start in range(0, rows, size))
 
 

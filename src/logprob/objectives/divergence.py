@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
 from logprob.distributions import log_ratio
+from logprob.distributions.checks import categorical_divergence, has_categories
 
 Divergence = Literal["closed", "sampled", "sticking-the-landing", "categorical"]
 DIVERGENCES: tuple[str, ...] = get_args(Divergence)
@@ -42,15 +43,9 @@ def divergence(how: Divergence, q: Distribution, p: Distribution, z: Tensor | No
     if how in SAMPLED:
         assert z is not None, "a sampled divergence needs samples"
         return log_ratio(q, p, z, stick_the_landing=how == "sticking-the-landing").sum(-1)
-    if how == "categorical" and hasattr(q, "to_categorical"):
-        return _categorical(q, p).sum(-1)
+    if how == "categorical" and has_categories(q):
+        return categorical_divergence(q, p).sum(-1)
     return kl_divergence(q, p).sum(-1)
-
-
-def _categorical(q: Any, p: Any) -> Tensor:
-    """``sum_k P_k (log P_k - log p_k)``."""
-    logits: Tensor = q.logits
-    return (logits.exp() * (logits - p.logits)).sum(-1)
 
 
 def each_divergence(how: Divergence | Sequence[Divergence], groups: int) -> list[Divergence]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from logprob.batch import Batch
+from logprob.distributions.checks import check_latent, has_categories
 from logprob.gradients import GradientEstimator, PathwiseGradient, Reparameterized
 from logprob.objectives.base import Loss
 from logprob.objectives.divergence import SAMPLED, Divergence, check_divergences, divergence, each_divergence
@@ -113,17 +114,3 @@ class NegativeELBO(nn.Module):
             raise ValueError(
                 f"{type(self.gradient).__name__} takes one group of categorical variables, the model has {len(relaxed)}"
             )
-
-
-def has_categories(q: Distribution) -> bool:
-    """Whether ``q`` relaxes a law of categories."""
-    return hasattr(q, "to_categorical")
-
-
-def check_latent(model: Any, objective: str) -> None:
-    """Raise TypeError unless ``model`` has latent variables."""
-    if not hasattr(model, "posteriors"):
-        raise TypeError(
-            f"{type(model).__name__} has no posteriors; {objective} trains models with latent variables, "
-            "NegativeLogLikelihood any model with an exact log_prob"
-        )

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from logprob.batch import Batch
 from logprob.distributions import log_ratio
+from logprob.distributions.checks import check_latent
 from logprob.objectives.base import Loss
-from logprob.objectives.elbo import check_latent
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,11 @@ class NegativeIWAE:
     Args:
         samples: M.
         gradient: ``"standard"``, or ``"doubly-reparameterized"``, whose noise in the posterior's gradient does not
-            drown it as M grows. Both have the same mean.
+            drown it as M grows. Both have the same mean. The second is for posteriors that the encoder alone decides.
 
     Raises:
-        ValueError: if ``samples`` is below 1 or the gradient unknown.
+        ValueError: if ``samples`` is below 1 or the gradient unknown; when called, if the gradient is to be doubly
+            reparameterised and a posterior has learned numbers of its own, such as a map that the prior lacks.
         TypeError: when called, if the model has no latent variables.
 
     References:
@@ -55,6 +56,8 @@ class NegativeIWAE:
     def __call__(self, model: Any, batch: Batch) -> Loss:
         """The loss in nats; its metrics are the bound and the effective number of samples, of M."""
         check_latent(model, type(self).__name__)
+        if self.gradient != "standard":
+            _check_posteriors(model)
         numbers = model.encode(batch.x).expand(self.samples, -1, -1)  # (M, B, *)
         log_weights = self._log_weights(model, batch.x, numbers)
         bound = log_weights.logsumexp(0).mean() - math.log(self.samples)
@@ -75,3 +78,12 @@ class NegativeIWAE:
         for q, p, part in zip(posteriors, priors, z, strict=True):
             weights = weights - log_ratio(q, p, part, stick_the_landing=through_z_only).sum(-1)
         return weights
+
+
+def _check_posteriors(model: Any) -> None:
+    for group in model.latents:
+        if group.learned_posterior:
+            raise ValueError(
+                f"the posterior of {type(group).__name__} has learned numbers beside the encoder's, whose doubly "
+                "reparameterised gradient would be biased; use gradient='standard'"
+            )

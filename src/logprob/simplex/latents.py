@@ -162,6 +162,7 @@ class PlanarLatent(_GaussianNoiseLatent):
         super().__init__(count, categories, temperature, delta, _uniform(categories, temperature, delta), prior)
         self.layers = PlanarLayers(layers, self.shape)
         self.flowed = flowed
+        self.learned_posterior = flowed == "posterior"
 
     def transform(self) -> Any:
         """The planar layers."""

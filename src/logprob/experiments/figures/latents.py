@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
+from logprob.distributions.checks import has_categories
 from logprob.experiments.figures.canvas import bare
 from logprob.experiments.figures.images import Pixels, sheet, tiled
 
@@ -38,7 +39,7 @@ def latent_drawings(model: Any, x: Tensor, pixels: Pixels, samples: int) -> Iter
     if samples:
         yield "prior-means.png", partial(prior_means, model, samples, pixels)
     priors = model.priors()
-    category = next((i for i, p in enumerate(priors) if hasattr(p, "to_categorical")), None)
+    category = next((i for i, p in enumerate(priors) if has_categories(p)), None)
     continuous = next((i for i, p in enumerate(priors) if isinstance(p, Normal)), None)
     if category is not None and continuous is not None:
         yield "categories.png", partial(category_sheet, model, category, pixels)
@@ -105,7 +106,7 @@ def _repeated(z: Tensor, times: int) -> Tensor:
 
 def _hard(law: Any, z: Tensor) -> Tensor:
     """Relaxed samples as the one-hot vectors that they are near; others as they are."""
-    return F.one_hot(z.argmax(-1), z.shape[-1]).to(z) if hasattr(law, "to_categorical") else z
+    return F.one_hot(z.argmax(-1), z.shape[-1]).to(z) if has_categories(law) else z
 
 
 def _each_category(categories: int, repeats: int, like: Tensor) -> Tensor:

@@ -1,0 +1,25 @@
+"""What objectives and metrics ask of a model with latent variables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+
+def check_latent(model: Any, user: str) -> None:
+    """Raise TypeError unless ``model`` has latent variables; ``user`` is the class that wants them."""
+    if not hasattr(model, "posteriors"):
+        raise TypeError(f"{type(model).__name__} has no posteriors; {user} is for models with latent variables")
+
+
+def has_categories(law: Distribution) -> bool:
+    """Whether ``law`` relaxes a law of categories."""
+    return hasattr(law, "to_categorical")
+
+
+def categorical_divergence(q: Any, p: Any) -> Tensor:
+    """``sum_k P_k (log P_k - log p_k)`` of the categories of two relaxed laws, in nats, batch shape."""
+    logits: Tensor = q.logits
+    return (logits.exp() * (logits - p.logits)).sum(-1)
