@@ -46,6 +46,7 @@ bench:
 	$(PEERS)/bin/python benchmarks/circuits.py
 	$(PEERS)/bin/python benchmarks/flows.py
 	$(PEERS)/bin/python benchmarks/splines.py
+	$(PEERS)/bin/python benchmarks/simplex.py
 
 clean:
 	rm -rf $(VENV) $(PEERS) docs/_build .pytest_cache .mypy_cache .ruff_cache
