@@ -103,4 +103,21 @@ class PathwiseGradient(GradientEstimator):
 
     def forward(self, q: CategoricalLaw, f: Function, sample_shape: tuple[int, ...] = ()) -> Tensor:
         """``f`` at :meth:`rsample`."""
-        return f(self.rsample(q, sample_shape))
+        return evaluate(f, self.rsample(q, sample_shape), tuple(sample_shape))
+
+
+def evaluate(f: Function, z: Tensor, sample_shape: tuple[int, ...]) -> Tensor:
+    """``f(z)``, one number a sample.
+
+    Raises:
+        ValueError: unless its shape is ``sample_shape`` and some, or all, of the further dimensions of ``z`` but the
+            last.
+    """
+    value = f(z)
+    shape = z.shape[:-1]
+    if value.shape != shape[: value.dim()] or value.dim() < len(sample_shape):
+        raise ValueError(
+            f"f must give one number for each sample: for one-hot vectors {tuple(z.shape)} a shape that starts with "
+            f"{tuple(sample_shape)} and is the beginning of {tuple(shape)}, got {tuple(value.shape)}"
+        )
+    return value

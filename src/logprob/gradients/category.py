@@ -6,13 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from logprob.gradients.base import CategoricalLaw, Function
+from logprob.gradients.base import CategoricalLaw
 
 
 def draw_category(q: CategoricalLaw, sample_shape: tuple[int, ...]) -> Tensor:
-    """One-hot samples of the category, without gradient: the largest of the scores of some noise."""
+    """One-hot samples of the category, without gradient, in the type of the law: the largest of some scores."""
     with torch.no_grad():
-        return harden(q.scores(q.draw_noise(sample_shape)))
+        return harden(q.scores(q.draw_noise(sample_shape))).to(dtype_of(q))
+
+
+def dtype_of(q: CategoricalLaw) -> torch.dtype:
+    """Type of the samples of a law, whose scores may be of a wider one."""
+    return q.parameters()[0].dtype
 
 
 def harden(scores: Tensor) -> Tensor:
@@ -29,23 +34,6 @@ def relax(scores: Tensor, temperature: Tensor) -> Tensor:
 def with_backward_of(value: Tensor, surrogate: Tensor) -> Tensor:
     """``value``, bit by bit, with the gradient of ``surrogate`` beside its own."""
     return value + (surrogate - surrogate.detach())
-
-
-def evaluate(f: Function, z: Tensor, sample_shape: tuple[int, ...]) -> Tensor:
-    """``f(z)``, one number a sample.
-
-    Raises:
-        ValueError: unless its shape is ``sample_shape`` and some, or all, of the further dimensions of ``z`` but the
-            last.
-    """
-    value = f(z)
-    shape = z.shape[:-1]
-    if value.shape != shape[: value.dim()] or value.dim() < len(sample_shape):
-        raise ValueError(
-            f"f must give one number for each sample: for one-hot vectors {tuple(z.shape)} a shape that starts with "
-            f"{tuple(sample_shape)} and is the beginning of {tuple(shape)}, got {tuple(value.shape)}"
-        )
-    return value
 
 
 def log_prob_of(logits: Tensor, category: Tensor, dims: int) -> Tensor:

@@ -9,8 +9,8 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from logprob.gradients.base import CategoricalLaw, Function, GradientEstimator
-from logprob.gradients.category import evaluate, harden, join, log_prob_of, with_backward_of
+from logprob.gradients.base import CategoricalLaw, Function, GradientEstimator, evaluate
+from logprob.gradients.category import dtype_of, harden, join, log_prob_of, with_backward_of
 
 _NOT_DIFFERENTIABLE = (
     "the control variate must be a differentiable function of relaxed samples, and f does not depend on them "
@@ -41,15 +41,16 @@ class ControlledScoreFunction(GradientEstimator):
             ValueError: if ``c`` is not a differentiable function of the scores.
             IntractableError: if ``q`` cannot draw noise given a category.
         """
-        sample_shape = torch.Size(sample_shape)
+        sample_shape, dtype = torch.Size(sample_shape), dtype_of(q)
         copies = _Copies(q, sample_shape)
         scores = copies.law.scores(copies.law.draw_noise())
-        category = harden(scores)
+        category = harden(scores).to(dtype)
         value = evaluate(f, category, sample_shape)
         if not torch.is_grad_enabled() or not copies.leaves:
             return value
         free = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        parts = self._parts(f, copies.law, scores, category, value.detach(), len(sample_shape))
+        in_its_type: Function = lambda z: f(z.to(dtype))  # noqa: E731  (scores may be of a wider type than the law)
+        parts = self._parts(in_its_type, copies.law, scores, category, value.detach(), len(sample_shape))
         gradients = _estimates(parts, copies.leaves, keep_graph=bool(free))
         if free:
             value = with_backward_of(value, _squared_norm(gradients, free, value))

@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from logprob.gradients.base import CategoricalLaw, Function, GradientEstimator
-from logprob.gradients.category import evaluate, join, with_backward_of
+from logprob.gradients.base import CategoricalLaw, Function, GradientEstimator, evaluate
+from logprob.gradients.category import join, with_backward_of
 
 
 class DisARM(GradientEstimator):

@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from logprob.gradients.base import CategoricalLaw, Function, GradientEstimator
+from logprob.gradients.base import CategoricalLaw, Function, GradientEstimator, evaluate
 from logprob.gradients.baselines import Baseline
-from logprob.gradients.category import draw_category, evaluate, log_prob_of, with_backward_of
+from logprob.gradients.category import draw_category, log_prob_of, with_backward_of
 
 
 class ScoreFunction(GradientEstimator):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from logprob.gradients.base import CategoricalLaw, PathwiseGradient
-from logprob.gradients.category import draw_category, harden, relax, with_backward_of
+from logprob.gradients.category import draw_category, dtype_of, harden, relax, with_backward_of
 
 
 class StraightThrough(PathwiseGradient):
@@ -40,7 +40,7 @@ class StraightThrough(PathwiseGradient):
     def rsample(self, q: CategoricalLaw, sample_shape: tuple[int, ...] = ()) -> Tensor:
         """One-hot samples ``sample_shape + batch_shape + (K,)``."""
         probs = (q.logits / self.backward_temperature).softmax(-1)
-        return with_backward_of(draw_category(q, sample_shape), probs)
+        return with_backward_of(draw_category(q, sample_shape), probs.to(dtype_of(q)))
 
 
 class StraightThroughRelaxed(PathwiseGradient):
@@ -76,11 +76,11 @@ class StraightThroughRelaxed(PathwiseGradient):
 
     def rsample(self, q: CategoricalLaw, sample_shape: tuple[int, ...] = ()) -> Tensor:
         """One-hot samples ``sample_shape + batch_shape + (K,)``."""
-        if self.backward_temperature is None:
-            relaxed = q.rsample(sample_shape)
-            return with_backward_of(harden(relaxed), relaxed)
         scores = q.scores(q.draw_noise(sample_shape))
-        return with_backward_of(harden(scores), relax(scores, scores.new_tensor(self.backward_temperature)))
+        own = self.backward_temperature
+        relaxed = relax(scores, q.temperature.to(scores) if own is None else scores.new_tensor(own))
+        # Of the scores, not of the relaxed sample, whose largest entry may be shared once it is rounded.
+        return with_backward_of(harden(scores), relaxed).to(dtype_of(q))
 
 
 def check_positive(name: str, number: float) -> float:

@@ -16,10 +16,11 @@ from logprob.simplex.fast_softmax import log_softmax, softmax
 from logprob.simplex.gumbel_noise import gumbel, gumbel_given
 from logprob.simplex.own_sample import RemembersSample
 from logprob.simplex.points import check_event, check_points, log_with_zeros, on_simplex
-from logprob.simplex.relaxed import RelaxedOneHot, one_hot_forward
+from logprob.simplex.relaxed import RelaxedOneHot, density_of_ratios, one_hot_forward
 from logprob.simplex.settings import (
     Number,
     check_finite,
+    check_floating,
     check_positive,
     checks,
     computing_dtype,
@@ -47,6 +48,7 @@ class _GumbelSoftmax(RemembersSample, RelaxedOneHot):
             raise ValueError(f"expected one of logits and probs, got {'neither' if logits is None else 'both'}")
         given = probs if logits is None else logits
         assert given is not None
+        check_floating("logits" if probs is None else "probs", given)
         if given.dim() == 0 or given.shape[-1] < 2:
             raise ValueError(f"expected logits of shape (..., K) with K >= 2, got {tuple(given.shape)}")
         self.temperature = per_batch(temperature, given)
@@ -114,12 +116,17 @@ class _GumbelSoftmax(RemembersSample, RelaxedOneHot):
             value: as samples of this law; use the last one if the temperature is low.
             stick_the_landing: leave out the gradient of ``log q`` with respect to its own parameters at a fixed value.
 
+        Raises:
+            ValueError: if p or ``value`` has another number of categories.
+            TypeError: if p has no ``log_prob_of_ratios``.
+
         References:
             Maddison, Mnih, Teh, "The Concrete Distribution", ICLR 2017, Eq. 21; Roeder, Wu, Duvenaud, "Sticking the
             Landing", NeurIPS 2017.
         """
+        theirs = density_of_ratios(other, self.event_shape)
         log_psi, inside = self._log_psi(value)
-        theirs = other._density if isinstance(other, _GumbelSoftmax) else other.log_prob_of_ratios  # type: ignore[attr-defined]
+        theirs = other._density if isinstance(other, _GumbelSoftmax) else theirs
         ratio = self._density(log_psi) - theirs(log_psi)
         if stick_the_landing:
             score = self._density(log_psi.detach())
@@ -128,6 +135,7 @@ class _GumbelSoftmax(RemembersSample, RelaxedOneHot):
 
     def log_prob_of_ratios(self, log_value: Tensor) -> Tensor:
         """Log-density of the additive log-ratios ``log(psi_k / psi_K)`` at ``log psi``, in nats."""
+        check_event(log_value, self.event_shape[0])
         log_psi, inside = _without_infinities(log_value)
         return self._density(log_psi).where(inside, -torch.inf)
 
@@ -153,6 +161,7 @@ class _GumbelSoftmax(RemembersSample, RelaxedOneHot):
 
     def _log_psi(self, value: Tensor) -> tuple[Tensor, Tensor | None]:
         """``log psi``, and where it is finite; None if it is one's own sample."""
+        check_event(value, self.event_shape[0])
         noise = self._recall(value, self._tensors)
         if noise is None:
             return _without_infinities(self._logarithm(value))
@@ -199,6 +208,7 @@ class Concrete(_GumbelSoftmax):
     Raises:
         ValueError: unless exactly one of ``logits`` and ``probs`` is given; if K < 2; if a parameter is not finite, or
             not positive where it must be.
+        TypeError: if the parameter is no tensor of a floating type.
 
     References:
         Maddison, Mnih, Teh, "The Concrete Distribution", ICLR 2017; Jang, Gu, Poole, "Categorical Reparameterization

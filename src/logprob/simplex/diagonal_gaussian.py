@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from logprob.simplex.settings import check_finite, check_positive, computing_dtype
+from logprob.simplex.settings import check_finite, check_floating, check_positive, computing_dtype
 
 
 class DiagonalGaussian:
@@ -21,12 +21,14 @@ class DiagonalGaussian:
         scale: the standard deviations instead.
 
     Raises:
-        ValueError: unless exactly one of ``log_scale`` and ``scale`` is given and D is positive.
+        ValueError: unless exactly one of ``log_scale`` and ``scale`` is given, D is positive and ``loc`` is of a
+            floating type.
     """
 
     def __init__(self, loc: Tensor, log_scale: Any = None, scale: Any = None) -> None:
         if (log_scale is None) == (scale is None):
             raise ValueError(f"expected one of log_scale and scale, got {'neither' if scale is None else 'both'}")
+        check_floating("loc", loc)
         given = torch.as_tensor(log_scale if scale is None else scale, dtype=loc.dtype, device=loc.device)
         self.loc, self.given = torch.broadcast_tensors(loc, given)
         self.logarithmic = scale is None
@@ -36,7 +38,11 @@ class DiagonalGaussian:
     def check(self) -> None:
         """Raise ValueError, naming the entry, if a parameter is not finite or a scale not positive."""
         check_finite("loc", self.loc)
-        check_finite("log_scale", self.given) if self.logarithmic else check_positive("scale", self.given)
+        if self.logarithmic:
+            check_finite("log_scale", self.given)
+            check_positive("exp(log_scale)", self.computing().scale)
+        else:
+            check_positive("scale", self.given)
 
     def expand(self, batch_shape: torch.Size) -> DiagonalGaussian:
         """The same with a batch shape; nothing is copied."""

@@ -9,6 +9,7 @@ from logprob.simplex.category_derivatives import log_jacobian
 from logprob.simplex.category_mesh import rule_for
 from logprob.simplex.category_probs import EXACT, category_log_probs
 from logprob.simplex.category_quadrature import Gaussians, integrate
+from logprob.simplex.settings import check_floating
 
 SMALLEST = 1e-12  # a probability of 0 is at infinity
 STEPS = 200
@@ -39,7 +40,7 @@ def uniform_loc(categories: int, scale: Tensor | float = 1.0, threshold: Tensor 
     if categories < 2:
         raise ValueError(f"expected at least 2 categories, got {categories}")
     scale, threshold = torch.as_tensor(scale), torch.as_tensor(threshold)
-    if (scale <= 0).any():
+    if not torch.compiler.is_compiling() and (scale <= 0).any():
         raise ValueError(f"expected scale > 0, got {scale.min().item()}")
     loc = threshold.double() - scale.double() * _quantile(categories)
     return loc.to(torch.promote_types(scale.dtype, threshold.dtype))
@@ -75,11 +76,11 @@ def solve_loc(probs: Tensor, scale: Tensor | float = 1.0, threshold: Tensor | fl
         tensor([0.7000, 0.2000, 0.1000])
     """
     _check(probs)
+    probs, scale, threshold = _broadcast(probs, scale, threshold)
     target = probs.double().clamp(min=SMALLEST)
     target = target / target.sum(-1, keepdim=True)
     batch, n = target.shape[:-1], target.shape[-1] - 1
-    sigma, level = (torch.as_tensor(x, dtype=torch.float64, device=probs.device) for x in (scale, threshold))
-    sigma, level = sigma.expand(*batch, n), level.expand(batch)
+    sigma, level = scale.double(), threshold.double()
     with torch.no_grad():
         loc = _newton(target.reshape(-1, n + 1).T, sigma.reshape(-1, n).T, level.reshape(-1)).T.reshape(*batch, n)
     if torch.is_grad_enabled() and (target.requires_grad or sigma.requires_grad or level.requires_grad):
@@ -87,7 +88,17 @@ def solve_loc(probs: Tensor, scale: Tensor | float = 1.0, threshold: Tensor | fl
     return loc.to(probs.dtype)
 
 
+def _broadcast(probs: Tensor, scale: Tensor | float, threshold: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
+    """All three with one batch shape; scales for each Gaussian."""
+    n = probs.shape[-1] - 1
+    sigma, level = (torch.as_tensor(x, device=probs.device) for x in (scale, threshold))
+    sigma = sigma.expand(*sigma.shape[:-1], n)
+    batch = torch.broadcast_shapes(probs.shape[:-1], sigma.shape[:-1], level.shape)
+    return probs.expand(*batch, -1), sigma.expand(*batch, n), level.expand(batch)
+
+
 def _check(probs: Tensor) -> None:
+    check_floating("probs", probs)
     if probs.dim() == 0 or probs.shape[-1] < 2:
         raise ValueError(f"expected probs of shape (..., K) with K >= 2, got {tuple(probs.shape)}")
     if not ((probs >= 0).all() and ((probs.double().sum(-1) - 1).abs() < 1e-4).all()):

@@ -49,4 +49,4 @@ class GumbelRao(PathwiseGradient):
             noise = q.noise_given(category.expand(self.samples, *category.shape))
         scores = q.scores(noise)
         temperature = q.temperature if self.temperature is None else scores.new_tensor(self.temperature)
-        return with_backward_of(category, relax(scores, temperature).mean(0))
+        return with_backward_of(category, relax(scores, temperature.to(scores)).mean(0).to(category))

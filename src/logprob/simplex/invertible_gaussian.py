@@ -21,8 +21,8 @@ from logprob.simplex.from_probs import solve_loc, uniform_loc
 from logprob.simplex.gaussian_kl import gaussian_kl
 from logprob.simplex.own_sample import RemembersSample
 from logprob.simplex.points import check_event, check_points, log_with_zeros, on_simplex
-from logprob.simplex.relaxed import RelaxedOneHot
-from logprob.simplex.settings import Number, check_positive, checks
+from logprob.simplex.relaxed import RelaxedOneHot, density_of_ratios
+from logprob.simplex.settings import Number, check_floating, check_positive, checks
 from logprob.simplex.simplex_map import SimplexMap
 from logprob.transforms import Transform
 
@@ -59,6 +59,7 @@ class InvertibleGaussian(RemembersSample, RelaxedOneHot):
     Raises:
         ValueError: unless exactly one of ``log_scale`` and ``scale`` is given; if K < 2; if a parameter is not finite,
             or not positive where it must be.
+        TypeError: if ``loc`` is no tensor of a floating type.
 
     References:
         Potapczynski, Loaiza-Ganem, Cunningham, "Invertible Gaussian Reparameterization", NeurIPS 2020.
@@ -92,6 +93,7 @@ class InvertibleGaussian(RemembersSample, RelaxedOneHot):
         scale: Tensor | float | None = None,
         validate_args: bool | None = None,
     ) -> None:
+        check_floating("loc", loc)
         gaussian = DiagonalGaussian(loc, log_scale, scale)
         map = SimplexMap(transform, temperature, delta, gaussian.loc)
         shape = gaussian.loc.shape if transform is None else transform.forward_shape(gaussian.loc.shape)
@@ -127,6 +129,7 @@ class InvertibleGaussian(RemembersSample, RelaxedOneHot):
             temperature: of the law.
             delta: of the law.
         """
+        check_floating("probs", probs)
         like = probs[..., 1:]
         threshold = SimplexMap(None, temperature, delta, like).threshold
         loc = solve_loc(probs, torch.as_tensor(scale).to(like), threshold)
@@ -255,17 +258,21 @@ class InvertibleGaussian(RemembersSample, RelaxedOneHot):
             stick_the_landing: leave out the gradient of ``log q`` with respect to its own parameters at a fixed value.
                 Its mean is 0; without it the gradient's variance vanishes where q = p.
 
+        Raises:
+            ValueError: if p or ``value`` has another number of categories.
+            TypeError: if p has no ``log_prob_of_ratios``.
+
         References:
             Roeder, Wu, Duvenaud, "Sticking the Landing", NeurIPS 2017.
         """
+        theirs = density_of_ratios(other, self.event_shape)
         y, log_psi, inside = self._recover(value, lambda: log_with_zeros(value))
         shared = isinstance(other, InvertibleGaussian) and self.map.is_same(other.map)
         ours = self.gaussian.log_prob if shared else self._log_prob_at
-        if isinstance(other, InvertibleGaussian):
-            theirs = other.gaussian.log_prob(y) if shared else other.log_prob_of_ratios(log_psi)
+        if isinstance(other, InvertibleGaussian) and shared:
+            ratio = ours(y) - other.gaussian.log_prob(y)
         else:
-            theirs = other.log_prob_of_ratios(log_psi)  # type: ignore[attr-defined]
-        ratio = ours(y) - theirs
+            ratio = ours(y) - theirs(log_psi)
         if stick_the_landing:
             score = ours(y.detach() if shared else self._held(y, log_psi))
             ratio = ratio - (score - score.detach())
@@ -273,6 +280,7 @@ class InvertibleGaussian(RemembersSample, RelaxedOneHot):
 
     def _recover(self, value: Tensor, logarithm: Callable[[], Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
         """y, log psi, and where the value is in the support; None if it is one's own sample."""
+        check_event(value, self.event_shape[0])
         noise = self._recall(value, self._tensors)
         if noise is None:
             log_psi = logarithm().to(self.gaussian.dtype)

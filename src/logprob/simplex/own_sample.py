@@ -20,6 +20,9 @@ class RemembersSample:
 
     The entry does not count if the sample or a parameter was changed in place since, or if the sample has become a leaf
     that asks for a gradient. It is left out of copies and pickles.
+
+    Changes in place are told by torch's version counter, which neither writes by way of ``.data`` nor the steps of
+    fused optimisers move. Make a new law after a step, as modules do at every call; then nothing can be stale.
     """
 
     _drawn: _Drawn | None = None

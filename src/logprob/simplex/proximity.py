@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from logprob.distributions import vertex_distance
+from logprob.simplex.concrete import ExpConcrete
 from logprob.simplex.relaxed import RelaxedOneHot
 
 AtTemperature = Callable[[float], RelaxedOneHot]
@@ -56,13 +57,21 @@ def proximity(law_at: AtTemperature, temperatures: Sequence[float], samples: int
         temperatures: each > 0.
         samples: drawn at each.
 
+    Raises:
+        ValueError: if there is no temperature, or if the law is one of logarithms.
+
     Example:
         >>> from logprob.simplex import InvertibleGaussian
         >>> near = proximity(lambda t: InvertibleGaussian.uniform(50, temperature=t), [0.05, 1.0], samples=200)
         >>> near.median[0] < 0.2 < near.median[1]
         tensor(True)
     """
-    distances = [vertex_distance(law_at(t).sample(torch.Size((samples,)))) for t in temperatures]
+    if len(temperatures) == 0:
+        raise ValueError("expected at least one temperature, got none")
+    laws = [law_at(t) for t in temperatures]
+    if isinstance(laws[0], ExpConcrete):
+        raise ValueError("expected a law on the simplex, got ExpConcrete, whose values are logarithms; use Concrete")
+    distances = [vertex_distance(law.sample(torch.Size((samples,)))) for law in laws]
     return Proximity(tuple(temperatures), torch.stack(distances))
 
 

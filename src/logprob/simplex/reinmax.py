@@ -47,4 +47,4 @@ class ReinMax(PathwiseGradient):
         moved = (logits + (middle.log() - logits.detach())).softmax(
             -1
         )  # equals middle; the gradient is softmax's there
-        return with_backward_of(category, 2 * moved - logits.softmax(-1) / 2)
+        return with_backward_of(category, (2 * moved - logits.softmax(-1) / 2).to(category))

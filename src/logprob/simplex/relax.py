@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from logprob.gradients.base import Function
-from logprob.gradients.category import evaluate, relax
+from logprob.gradients.base import Function, evaluate
+from logprob.gradients.category import relax
 from logprob.gradients.control_variate import ControlledScoreFunction
 from logprob.simplex.rebar import log_temperatures
 

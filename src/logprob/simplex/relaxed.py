@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import OneHotCategorical
@@ -23,6 +25,24 @@ def one_hot_forward(relaxed: Tensor) -> Tensor:
     """
     hard = F.one_hot(relaxed.argmax(-1), relaxed.shape[-1]).to(relaxed)
     return hard + (relaxed - relaxed.detach())
+
+
+def density_of_ratios(other: Any, event_shape: torch.Size) -> Callable[[Tensor], Tensor]:
+    """``other.log_prob_of_ratios``, of a law with the same categories.
+
+    Raises:
+        TypeError: if it has none.
+        ValueError: if it has another number of categories.
+    """
+    density: Callable[[Tensor], Tensor] | None = getattr(other, "log_prob_of_ratios", None)
+    if density is None:
+        raise TypeError(
+            f"{type(other).__name__} has no log_prob_of_ratios, by which log_ratio compares laws; use one of "
+            "logprob.simplex, such as Concrete for torch's RelaxedOneHotCategorical"
+        )
+    if other.event_shape != event_shape:
+        raise ValueError(f"expected a law over {event_shape[0]} categories, got one over {other.event_shape[0]}")
+    return density
 
 
 class RelaxedOneHot(PyroInterface, UnnormalizedDistribution):

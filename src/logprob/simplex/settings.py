@@ -52,6 +52,13 @@ def checks(validate_args: bool | None) -> bool:
     return wanted and not torch.compiler.is_compiling()
 
 
+def check_floating(name: str, value: Tensor) -> None:
+    """Raise TypeError unless it is a tensor of a real floating type: others would round what is drawn."""
+    found = value.dtype if isinstance(value, Tensor) else type(value).__name__
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise TypeError(f"expected {name} to be a tensor of a floating type, got {found}")
+
+
 def check_positive(name: str, value: Tensor) -> None:
     """Raise ValueError, naming the first offending entry, unless all are positive and finite."""
     _check(name, value, (value > 0) & (value < torch.inf), "positive and finite")

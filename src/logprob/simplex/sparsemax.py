@@ -100,18 +100,22 @@ class Entmax(PathwiseGradient):
 
 
 class _Entmax(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, scores: Tensor, alpha: float) -> Tensor:
+    def forward(scores: Tensor, alpha: float) -> Tensor:
         # Only differences count, and with the largest at 0 an entry below -1 is never in the support: -2 stands for all
         # of those, so that no infinity is squared.
         x = ((alpha - 1) * (scores - scores.amax(-1, keepdim=True))).clamp(min=-2)
         threshold = {1.5: _threshold_of_order_1_5, 2.0: _threshold_of_order_2}.get(alpha)
         t = threshold(x) if threshold else _threshold_by_bisection(x, alpha)
         probs = (x - t).clamp(min=0) ** (1 / (alpha - 1))
-        probs = probs if threshold else probs / probs.sum(-1, keepdim=True)  # takes off the last rounding error
-        ctx.save_for_backward(probs)
-        ctx.alpha = alpha
-        return probs
+        return probs if threshold else probs / probs.sum(-1, keepdim=True)  # takes off the last rounding error
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+        ctx.alpha = inputs[1]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:

@@ -16,7 +16,7 @@ from logprob.simplex.mean_sticks import mean_sticks
 from logprob.simplex.own_sample import RemembersSample
 from logprob.simplex.points import check_event, check_points, log_with_zeros, on_simplex
 from logprob.simplex.relaxed import RelaxedOneHot
-from logprob.simplex.settings import Number, check_finite, check_positive, checks
+from logprob.simplex.settings import Number, check_finite, check_floating, check_positive, checks
 from logprob.simplex.stick_noise import StickNoise, StickTail
 from logprob.simplex.truncation import PerSampleTruncation, Truncation
 
@@ -97,6 +97,7 @@ class StickBreakingGaussian(RemembersSample, RelaxedOneHot):
         if (log_scale is None) == (scale is None):
             raise ValueError(f"expected one of log_scale and scale, got {'neither' if scale is None else 'both'}")
         given = torch.as_tensor(log_scale if scale is None else scale, dtype=loc.dtype, device=loc.device)
+        check_floating("loc", loc)
         loc, given = torch.broadcast_tensors(loc, given)
         if loc.dim() == 0 or loc.shape[-1] == 0:
             raise ValueError(f"expected loc of shape (..., M) with M >= 1, got {tuple(loc.shape)}")
@@ -249,6 +250,7 @@ class StickBreakingGaussian(RemembersSample, RelaxedOneHot):
         Raises:
             IntractableError: if samples are truncated together.
         """
+        check_event(log_value, self.map.categories)
         at = self._recall_point(log_value) or self.map.invert(log_value.to(self.noise.dtype))
         return torch.where(at.inside, self._log_prob_of_ratios(at) - at.last, -torch.inf)
 
