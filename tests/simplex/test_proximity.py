@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from logprob.distributions import vertex_distance
-from logprob.simplex.concrete import Concrete
+from logprob.simplex.concrete import Concrete, ExpConcrete
 from logprob.simplex.invertible_gaussian import InvertibleGaussian
 from logprob.simplex.proximity import posterior_proximity, proximity, temperature_within
 
@@ -54,6 +54,13 @@ def test_temperature_at_which_a_share_is_near(law_at):
 def test_temperatures_that_do_not_enclose_the_answer():
     with pytest.raises(ValueError, match=r"below 0.75, got \(1.0, 2.0\)"):
         temperature_within(gaussian, samples=100, between=(1.0, 2.0))
+
+
+def test_proximity_needs_a_temperature_and_points_of_the_simplex():
+    with pytest.raises(ValueError, match="at least one temperature"):
+        proximity(gaussian, [])
+    with pytest.raises(ValueError, match="got ExpConcrete"):
+        proximity(lambda t: ExpConcrete(t, logits=torch.zeros(10)), [0.5], samples=10)
 
 
 def test_posterior():
