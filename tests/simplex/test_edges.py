@@ -114,8 +114,24 @@ def test_estimators_work_in_half_precision(name, latent):
 def test_half_precision_does_not_tilt_the_categories():
     """A standard error is 0.002; rounded relaxed samples share their largest entry and favour the first."""
     q = Concrete(100.0, torch.zeros(10, dtype=torch.bfloat16))
-    frequencies = StraightThroughRelaxed().rsample(q, (20_000,)).float().mean(0)
-    assert (frequencies - 0.1).abs().max() < 0.01
+    for draws in (StraightThroughRelaxed().rsample(q, (20_000,)), q.straight_through((20_000,))):
+        assert draws.dtype == torch.bfloat16
+        assert (draws.float().mean(0) - 0.1).abs().max() < 0.01
+
+
+def test_what_is_cut_off_leaves_the_temperature_its_gradient():
+    temperature = torch.tensor(0.5, requires_grad=True)
+    q = StickBreakingGaussian(torch.zeros(5, 9), 0.0, temperature)
+    (StraightThroughRelaxed().rsample(q) * torch.randn(10)).sum().backward()
+    assert temperature.grad.isfinite()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_points_are_checked_in_every_precision(dtype):
+    q = Concrete(0.5, torch.zeros(20, dtype=dtype), validate_args=True)
+    q.log_prob(q.rsample((100,)).clone())
+    with pytest.raises(ValueError, match="points of the simplex"):
+        q.log_prob(torch.full((20,), 0.075, dtype=dtype))
 
 
 def test_locations_broadcast_with_scales_and_temperatures():

@@ -28,7 +28,9 @@ def harden(scores: Tensor) -> Tensor:
 
 def relax(scores: Tensor, temperature: Tensor) -> Tensor:
     """``softmax(scores / temperature)``; ``temperature`` lacks the last dimension of ``scores``."""
-    return (scores / temperature.unsqueeze(-1)).softmax(-1)
+    left_out = scores == -torch.inf  # infinity over the temperature would give that the gradient NaN
+    divided = scores.masked_fill(left_out, 0.0) / temperature.unsqueeze(-1)
+    return divided.masked_fill(left_out, -torch.inf).softmax(-1)
 
 
 def with_backward_of(value: Tensor, surrogate: Tensor) -> Tensor:

@@ -246,7 +246,8 @@ class Concrete(_GumbelSoftmax):
 class ExpConcrete(_GumbelSoftmax):
     """The law of ``log psi`` for a :class:`Concrete` ``psi``: nothing underflows, at any temperature.
 
-    Values are logarithms. Densities, as in the paper and in torch, are those of the additive log-ratios
+    Values are logarithms, not points of the simplex: estimators that show relaxed samples to a function want a
+    :class:`Concrete`. Densities, as in the paper and in torch, are those of the additive log-ratios
     ``log(psi_k / psi_K)``, k < K: that of psi plus ``sum_{k<=K} log psi_k``. Arguments are those of :class:`Concrete`.
 
     Example:

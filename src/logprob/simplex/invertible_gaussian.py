@@ -47,6 +47,10 @@ class InvertibleGaussian(RemembersSample, RelaxedOneHot):
     the log-density -inf. In half precision samples are of the type of ``loc``; all is computed in float32, and
     log-densities and divergences stay float32, as a half could not hold them.
 
+    The density of the law's own sample sends its gradient to the parameters, through the noise, and none to the tensor
+    that was drawn; clone that to differentiate by the point. Make a new law after a step: changes of parameters in
+    place are noticed, but those by fused optimisers or through ``.data`` are not.
+
     Args:
         loc: means, ``(..., K - 1)`` with K >= 2. K = 2 is the binary case.
         log_scale: natural logarithms of the standard deviations, broadcasts against ``loc``.

@@ -14,8 +14,10 @@ def on_simplex(value: Tensor) -> Tensor:
         >>> on_simplex(torch.tensor([[0.5, 0.5], [0.5, 0.4]]))
         tensor([ True, False])
     """
-    tolerance = 4 * value.shape[-1] * torch.finfo(value.dtype).eps
-    total = value.sum(-1, dtype=torch.promote_types(value.dtype, torch.float32))
+    computed = torch.promote_types(value.dtype, torch.float32)
+    # Entries are rounded relative to themselves, so their errors sum to that of 1; those of the sum grow with K.
+    tolerance = 4 * (torch.finfo(value.dtype).eps + value.shape[-1] * torch.finfo(computed).eps)
+    total = value.sum(-1, dtype=computed)
     return (value >= 0).all(-1) & ((total - 1).abs() <= tolerance)
 
 

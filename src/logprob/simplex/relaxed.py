@@ -13,6 +13,7 @@ from torch.distributions import OneHotCategorical
 
 from logprob.distributions import IntractableError, UnnormalizedDistribution
 from logprob.distributions.pyro_interface import PyroInterface
+from logprob.simplex.settings import computing_dtype
 
 
 def one_hot_forward(relaxed: Tensor) -> Tensor:
@@ -99,7 +100,10 @@ class RelaxedOneHot(PyroInterface, UnnormalizedDistribution):
 
     def straight_through(self, sample_shape: Any = ()) -> Tensor:
         """One-hot vectors of the categories of relaxed samples; the backward pass is that of the relaxed samples."""
-        return one_hot_forward(self.rsample(sample_shape))
+        # In half precision entries of a rounded sample are equal, and the first of them would win too often.
+        own = self.parameters()
+        wide = self.with_parameters(*(part.to(computing_dtype(part.dtype)) for part in own))
+        return one_hot_forward(wide.rsample(sample_shape)).to(own[0].dtype)
 
     @property
     def logits(self) -> Tensor:
