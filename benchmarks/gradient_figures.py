@@ -11,12 +11,14 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 
 Row = dict[str, Any]
 UNBIASED = 1e-3  # where estimators without bias are drawn on a logarithmic axis
 MARKERS = {"concrete": "o", "gaussian": "s", "categories": "^"}
 LAWS = {"concrete": "Concrete", "gaussian": "invertible Gaussian", "categories": "either"}
 WITHOUT_BIAS = ("REBAR", "RELAX", "score function", "leave-one-out", "DisARM")
+TICKS = (0.03, 0.1, 0.3, 1)
 FIXED = ("straight-through", "ReinMax")
 NOT_DRAWN = ("entmax 1.5", "sparsemax")  # no variance to draw
 
@@ -46,7 +48,8 @@ def trade_off(rows: list[Row], colours: dict[str, str], path: Path) -> None:
             axis.axvline(2 * UNBIASED, color="0.7", lw=0.8)
             axis.set(xscale="log", yscale="log", title=f"{function}, K = {size}")
             axis.set_xlim(UNBIASED / 2, 4)
-            axis.set_xticks([UNBIASED, 1e-2, 1e-1, 1], ["none", "0.01", "0.1", "1"])
+            axis.yaxis.set_minor_formatter(NullFormatter())
+            axis.set_xticks([UNBIASED, 1e-2, 1e-1, 1], ["none seen", "0.01", "0.1", "1"])
     figure.supxlabel("bias / norm of the exact gradient")
     figure.supylabel("variance / squared norm of the exact gradient")
     _legend(figure, colours)
@@ -56,6 +59,7 @@ def trade_off(rows: list[Row], colours: dict[str, str], path: Path) -> None:
 
 def curves(rows: list[Row], colours: dict[str, str], path: Path) -> None:
     """Lines through the temperatures: whoever is below and to the left of another has less of both."""
+    rows = [row for row in rows if _is_biased(row)]
     shown = [row for row in rows if row["temperature"] != "-"]
     fixed = [row for row in rows if row["estimator"] in FIXED]
     sizes, functions = _values(shown, "categories"), _values(shown, "function")
@@ -68,10 +72,15 @@ def curves(rows: list[Row], colours: dict[str, str], path: Path) -> None:
                 if (row["function"], row["categories"]) == (function, size) and row["variance"] > 1e-9:
                     axis.plot(row["bias"], row["variance"], "^", color=colours[row["estimator"]], ms=8)
             axis.set(xscale="log", yscale="log", title=f"{function}, K = {size}")
+            axis.set_xticks(TICKS, TICKS, minor=False)
+            axis.xaxis.set_minor_formatter(NullFormatter())
+            axis.set_xlim(0.018, 1.3)
     figure.supxlabel("bias / norm of the exact gradient")
     figure.supylabel("variance / squared norm of the exact gradient")
     _legend(figure, {name: colours[name] for name in (*_names(shown), *FIXED)})
-    figure.suptitle("Solid: Concrete, dashed: invertible Gaussian; numbers are temperatures")
+    figure.suptitle(
+        "Solid: Concrete, dashed: invertible Gaussian; numbers are temperatures. Biases within the noise are left out"
+    )
     _save(figure, path)
 
 
@@ -87,9 +96,12 @@ def _lines(rows: list[Row], colours: dict[str, str], axis: Any) -> None:
 
 
 def _bias(row: Row) -> float:
-    if row["estimator"].startswith(WITHOUT_BIAS):
-        return UNBIASED
-    return max(row["bias"], 3 * UNBIASED)
+    return max(row["bias"], 3 * UNBIASED) if _is_biased(row) else UNBIASED
+
+
+def _is_biased(row: Row) -> bool:
+    """Whether the bias is clear of the noise."""
+    return bool(not row["estimator"].startswith(WITHOUT_BIAS) and row["bias"] > 3 * row["noise"])
 
 
 def _values(rows: list[Row], name: str) -> list[Any]:

@@ -26,6 +26,7 @@ import math
 import platform
 import statistics
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -244,6 +245,37 @@ def report(table: list[Row], milliseconds: dict[tuple[str, str], float]) -> None
                 )
 
 
+def report_equal_bias(table: list[Row]) -> None:
+    """Print variances of relaxed estimators at the same bias, where that is clear of the noise; between temperatures,
+    logarithms are interpolated."""
+    print("\nVariance at equal bias, Concrete over invertible Gaussian, at the bias that the Concrete law has:\n")
+    print("| K | function | estimator | temperature: ratio |")
+    print("|---|---|---|---|")
+    for key in dict.fromkeys(
+        (r["categories"], r["function"], r["estimator"]) for r in table if r["temperature"] != "-"
+    ):
+        lines = {
+            law: sorted(
+                (math.log(r["bias"]), math.log(r["variance"]), r["temperature"])
+                for r in table
+                if (r["categories"], r["function"], r["estimator"], r["law"]) == (*key, law)
+                and r["bias"] > 3 * r["noise"]
+            )
+            for law in ("concrete", "gaussian")
+        }
+        ratios = [(at, variance, on_line(bias, lines["gaussian"])) for bias, variance, at in lines["concrete"]]
+        shown = [f"{at}: {math.exp(variance - other):.2f}" for at, variance, other in ratios if other is not None]
+        print(f"| {' | '.join(map(str, key))} | {', '.join(shown)} |")
+
+
+def on_line(x: float, line: list[tuple[float, float, float]]) -> float | None:
+    """The second coordinate at ``x`` of the line through points; None beyond its ends."""
+    for (left, low, _), (right, high, _) in pairwise(line):
+        if left <= x <= right:
+            return low + (high - low) * (x - left) / (right - left)
+    return None
+
+
 def write(path: Path, found: list[Row]) -> None:
     """All rows as CSV."""
     with path.open("w", newline="") as file:
@@ -277,6 +309,7 @@ def main() -> None:
         part = rows(categories, arguments)
         report(averaged(part), {} if arguments.untimed else times(categories, 0.5))
         found += part
+    report_equal_bias(averaged(found))
     if arguments.out:
         from gradient_figures import draw_figures
 
