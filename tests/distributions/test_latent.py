@@ -19,7 +19,7 @@ from logprob.distributions import (
     log_ratio,
 )
 from logprob.nn import MLP
-from logprob.objectives import Batch, NegativeLikelihoodBound
+from logprob.objectives import Batch, NegativeELBO, NegativeLikelihoodBound
 from logprob.testing import check_objective
 
 
@@ -133,3 +133,17 @@ def test_sticking_the_landing_leaves_the_value_and_cuts_the_parameters():
     assert not log_ratio(q, p, value, stick_the_landing=True).requires_grad
     with pytest.raises(NotImplementedError, match="Laplace"):
         log_ratio(torch.distributions.Laplace(0.0, 1.0), p, value, stick_the_landing=True)
+
+
+def test_rows_that_the_likelihood_is_not_for_are_refused():
+    for x in (255 * rows(), -rows() - 0.1, torch.full((2, 6), torch.nan)):
+        with pytest.raises(ValueError, match=r"expects values in \[0, 1\]"):
+            make().initialize(x)
+    make().initialize(rows())
+
+
+def test_a_context_is_refused():
+    with pytest.raises(ValueError, match="takes no context"):
+        make()(torch.zeros(5, 2))
+    with pytest.raises(ValueError, match="takes no context"):
+        NegativeELBO()(make(), Batch(rows(), context=torch.zeros(5, 2)))

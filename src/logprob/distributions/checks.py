@@ -14,6 +14,12 @@ def check_latent(model: Any, user: str) -> None:
         raise TypeError(f"{type(model).__name__} has no posteriors; {user} is for models with latent variables")
 
 
+def refuse_context(model: Any, context: Tensor | None) -> None:
+    """Raise ValueError if there is a context, of which ``model`` would know nothing."""
+    if context is not None:
+        raise ValueError(f"{type(model).__name__} takes no context, got one of shape {tuple(context.shape)}")
+
+
 def has_categories(law: Distribution) -> bool:
     """Whether ``law`` relaxes a law of categories."""
     return hasattr(law, "to_categorical")

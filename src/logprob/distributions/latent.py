@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
 from logprob.distributions.base import DistributionModule
+from logprob.distributions.checks import refuse_context
 from logprob.distributions.decoded import DecodedDistribution
 from logprob.distributions.log_ratio import log_ratio
 from logprob.distributions.pixels import BernoulliPixels, PixelLikelihood
@@ -126,8 +127,21 @@ class LatentVariableModel(DistributionModule):
         """The groups of latent variables."""
         return [group for group in self.latents if isinstance(group, Latent)]
 
+    def initialize(self, x: Tensor) -> None:
+        """Look at training rows; nothing depends on them.
+
+        Raises:
+            ValueError: if a value is not what the likelihood is for.
+        """
+        self.likelihood.check(x)
+
     def forward(self, context: Tensor | None = None) -> LatentVariableDistribution:
-        """The distribution of rows; a context is not used."""
+        """The distribution of rows.
+
+        Raises:
+            ValueError: if a context is given: there is no place for one.
+        """
+        refuse_context(self, context)
         return LatentVariableDistribution(self)
 
     def posteriors(self, x: Tensor) -> list[Distribution]:

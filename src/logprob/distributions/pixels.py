@@ -27,6 +27,15 @@ class PixelLikelihood(ABC):
     def __call__(self, raw: Tensor, x: Tensor) -> Tensor:
         """Log-probability of rows in nats, the leading shape of ``raw`` broadcast with that of ``x``."""
 
+    def check(self, x: Tensor) -> None:
+        """Raise ValueError unless all values of rows are in [0, 1]: both likelihoods have means there."""
+        low, high = (value.item() for value in x.aminmax())
+        if not (low >= 0 and high <= 1):
+            raise ValueError(
+                f"{type(self).__name__} expects values in [0, 1], got {low:g} to {high:g}; put BinaryImages or "
+                "ScaledImages around the data"
+            )
+
     @abstractmethod
     def mean(self, raw: Tensor) -> Tensor:
         """Means, ``(..., D)``."""

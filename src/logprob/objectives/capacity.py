@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from logprob.batch import Batch
+from logprob.distributions.checks import refuse_context
 from logprob.gradients import GradientEstimator
 from logprob.objectives.base import Loss
 from logprob.objectives.divergence import Divergence
@@ -109,6 +110,7 @@ class CapacityELBO(nn.Module):
 
         A call under ``torch.no_grad`` moves no capacity.
         """
+        refuse_context(model, batch.context)
         terms = self.bound.terms(model, batch.x)
         if len(terms.divergences) != len(self.capacities):
             raise ValueError(f"expected {len(terms.divergences)} capacities, got {len(self.capacities)}")

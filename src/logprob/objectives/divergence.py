@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
-from logprob.distributions import log_ratio
+from logprob.distributions import IntractableError, log_ratio
 from logprob.distributions.checks import categorical_divergence, has_categories
 
 Divergence = Literal["closed", "sampled", "sticking-the-landing", "categorical"]
@@ -45,7 +45,13 @@ def divergence(how: Divergence, q: Distribution, p: Distribution, z: Tensor | No
         return log_ratio(q, p, z, stick_the_landing=how == "sticking-the-landing").sum(-1)
     if how == "categorical" and has_categories(q):
         return categorical_divergence(q, p).sum(-1)
-    return kl_divergence(q, p).sum(-1)
+    try:
+        return kl_divergence(q, p).sum(-1)
+    except NotImplementedError as error:
+        raise IntractableError(
+            f"kl 'closed' is not there for {type(q).__name__}; take 'sampled', or 'categorical' where the "
+            f"probabilities of the categories are known ({error})"
+        ) from None
 
 
 def each_divergence(how: Divergence | Sequence[Divergence], groups: int) -> list[Divergence]:

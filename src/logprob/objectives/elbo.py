@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from logprob.batch import Batch
-from logprob.distributions.checks import check_latent, has_categories
+from logprob.distributions.checks import check_latent, has_categories, refuse_context
 from logprob.gradients import GradientEstimator, PathwiseGradient, Reparameterized
 from logprob.objectives.base import Loss
 from logprob.objectives.divergence import SAMPLED, Divergence, check_divergences, divergence, each_divergence
@@ -72,6 +72,7 @@ class NegativeELBO(nn.Module):
 
     def forward(self, model: Any, batch: Batch) -> Loss:
         """The loss in nats; its metrics are the bound and its two parts, means over the rows."""
+        refuse_context(model, batch.context)
         terms = self.terms(model, batch.x)
         log_likelihood = terms.log_likelihood.mean()
         kl = torch.stack([part.mean() for part in terms.divergences]).sum()

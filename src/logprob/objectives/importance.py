@@ -10,7 +10,7 @@ from torch import Tensor
 
 from logprob.batch import Batch
 from logprob.distributions import log_ratio
-from logprob.distributions.checks import check_latent
+from logprob.distributions.checks import check_latent, refuse_context
 from logprob.objectives.base import Loss
 
 
@@ -56,6 +56,7 @@ class NegativeIWAE:
     def __call__(self, model: Any, batch: Batch) -> Loss:
         """The loss in nats; its metrics are the bound and the effective number of samples, of M."""
         check_latent(model, type(self).__name__)
+        refuse_context(model, batch.context)
         if self.gradient != "standard":
             _check_posteriors(model)
         numbers = model.encode(batch.x).expand(self.samples, -1, -1)  # (M, B, *)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal
 
 from logprob.distributions import BernoulliPixels, DecodedDistribution, DistributionModule, PixelLikelihood, log_ratio
+from logprob.distributions.checks import refuse_context
 from logprob.distributions.latent import Network, check_counts
 from logprob.simplex.mixture_sticks import Sticks
 
@@ -100,8 +101,21 @@ class DeepGaussianMixture(DistributionModule):
         self.decoder = decoder(size, likelihood.parameters * variables)
         self.register_buffer("means", _prior_means(components, size, mean_seed))
 
+    def initialize(self, x: Tensor) -> None:
+        """Look at training rows; nothing depends on them.
+
+        Raises:
+            ValueError: if a value is not what the likelihood is for.
+        """
+        self.likelihood.check(x)
+
     def forward(self, context: Tensor | None = None) -> DeepGaussianMixtureDistribution:
-        """The distribution of rows; a context is not used."""
+        """The distribution of rows.
+
+        Raises:
+            ValueError: if a context is given: there is no place for one.
+        """
+        refuse_context(self, context)
         return DeepGaussianMixtureDistribution(self)
 
     def posterior(self, x: Tensor) -> MixturePosterior:

@@ -48,6 +48,7 @@ class StochasticNetwork(DistributionModule):
 
     Raises:
         ValueError: if a number is below 1.
+        TypeError: if the gradient is no sample, as units of a layer are given to the next one.
 
     References:
         Raiko, Berglund, Alain and Dinh, "Techniques for Learning Binary Stochastic Feedforward Neural Networks",
@@ -83,7 +84,17 @@ class StochasticNetwork(DistributionModule):
         self.laws = nn.ModuleList(units(width) for _ in range(layers))
         self.output = MLP(width, likelihood.parameters * variables, (), init=init)
         self.gradient = Reparameterized() if gradient is None else gradient
+        if not isinstance(self.gradient, PathwiseGradient):
+            raise TypeError(f"expected gradient to be a PathwiseGradient, got {type(gradient).__name__}")
         self.likelihood = likelihood
+
+    def initialize(self, x: Tensor) -> None:
+        """Look at training outputs; nothing depends on them.
+
+        Raises:
+            ValueError: if a value is not what the likelihood is for.
+        """
+        self.likelihood.check(x)
 
     def forward(self, context: Tensor | None = None) -> StochasticNetworkDistribution:
         """The law of the output given ``context``, with units as the mode of the module says."""
