@@ -28,7 +28,7 @@ BELOW = {
     "testing": {"batch", "distributions", "transforms", "objectives"},
 }
 BELOW["experiments"] = set(BELOW)
-HEAVY = ("lightning_fabric", "matplotlib", "sklearn", "yaml", "rich", "jsonargparse", "networkx")
+HEAVY = ("lightning_fabric", "matplotlib", "sklearn", "yaml", "rich", "jsonargparse", "networkx", "pyro")
 
 
 def imports_of(path):

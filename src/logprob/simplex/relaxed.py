@@ -13,6 +13,7 @@ from torch.distributions import OneHotCategorical
 
 from logprob.distributions import IntractableError, UnnormalizedDistribution
 from logprob.distributions.pyro_interface import PyroInterface
+from logprob.gradients.category import harden, with_backward_of
 from logprob.simplex.settings import computing_dtype
 
 
@@ -24,8 +25,7 @@ def one_hot_forward(relaxed: Tensor) -> Tensor:
         >>> one_hot_forward(torch.tensor([0.2, 0.7, 0.1]))
         tensor([0., 1., 0.])
     """
-    hard = F.one_hot(relaxed.argmax(-1), relaxed.shape[-1]).to(relaxed)
-    return hard + (relaxed - relaxed.detach())
+    return with_backward_of(harden(relaxed), relaxed)
 
 
 def density_of_ratios(other: Any, event_shape: torch.Size) -> Callable[[Tensor], Tensor]:
