@@ -1,7 +1,7 @@
 """What a model hands out: a distribution of one parameter state, and the module that makes it."""
 
 from logprob.distributions.base import DistributionModule, IntractableError, UnnormalizedDistribution
-from logprob.distributions.decoded import DecodedDistribution
+from logprob.distributions.decoded import DecodedDistribution, DecodedModel
 from logprob.distributions.latent import GaussianLatent, Latent, LatentVariableDistribution, LatentVariableModel
 from logprob.distributions.log_ratio import log_ratio
 from logprob.distributions.pixels import BernoulliPixels, GaussianPixels, PixelLikelihood
@@ -10,6 +10,7 @@ from logprob.distributions.vertices import vertex_distance
 __all__ = [
     "BernoulliPixels",
     "DecodedDistribution",
+    "DecodedModel",
     "DistributionModule",
     "GaussianLatent",
     "GaussianPixels",

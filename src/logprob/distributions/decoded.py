@@ -9,9 +9,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from logprob.distributions.base import IntractableError, UnnormalizedDistribution
+from logprob.distributions.base import DistributionModule, IntractableError, UnnormalizedDistribution
 from logprob.distributions.draws import draws_of
 from logprob.distributions.pixels import PixelLikelihood
+
+
+class DecodedModel(DistributionModule):
+    """A module whose :class:`DecodedDistribution` has the likelihood of its attribute ``likelihood``."""
+
+    likelihood: PixelLikelihood
+
+    def initialize(self, x: Tensor) -> None:
+        """Look at training rows; nothing depends on them.
+
+        Raises:
+            ValueError: if a value is not what the likelihood is for.
+        """
+        self.likelihood.check(x)
+
+    def cast(self, x: Tensor) -> Tensor:
+        """Rows in the floating type of the parameters."""
+        return x.to(next(self.parameters()).dtype)
 
 
 class DecodedDistribution(UnnormalizedDistribution):

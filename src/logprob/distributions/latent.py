@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
-from logprob.distributions.base import DistributionModule
 from logprob.distributions.checks import refuse_context
-from logprob.distributions.decoded import DecodedDistribution
+from logprob.distributions.decoded import DecodedDistribution, DecodedModel
 from logprob.distributions.log_ratio import log_ratio
 from logprob.distributions.pixels import BernoulliPixels, PixelLikelihood
 
@@ -27,9 +26,11 @@ class Latent(nn.Module, ABC):
         features: numbers that a decoder is given for a row: the events of all variables, flattened.
 
     Attributes:
+        event_dim: dimensions of a variable's event: 0 for numbers, 1 for vectors on the simplex.
         learned_posterior: whether the posterior has learned numbers that are neither the encoder's nor the prior's.
     """
 
+    event_dim = 0
     learned_posterior = False
 
     def __init__(self, inputs: int, features: int) -> None:
@@ -76,7 +77,7 @@ class GaussianLatent(Latent):
         return Normal(torch.zeros_like(self.unit), self.unit, validate_args=False)
 
 
-class LatentVariableModel(DistributionModule):
+class LatentVariableModel(DecodedModel):
     """``p(x) = E p(x | z)`` over the prior of z, with a posterior ``q(z | x)``: a variational autoencoder.
 
     Any groups of latent variables may stand side by side; the decoder sees them flattened, one after the other.
@@ -127,14 +128,6 @@ class LatentVariableModel(DistributionModule):
         """The groups of latent variables."""
         return [group for group in self.latents if isinstance(group, Latent)]
 
-    def initialize(self, x: Tensor) -> None:
-        """Look at training rows; nothing depends on them.
-
-        Raises:
-            ValueError: if a value is not what the likelihood is for.
-        """
-        self.likelihood.check(x)
-
     def forward(self, context: Tensor | None = None) -> LatentVariableDistribution:
         """The distribution of rows.
 
@@ -164,8 +157,7 @@ class LatentVariableModel(DistributionModule):
 
     def decode(self, z: Sequence[Tensor]) -> Tensor:
         """The likelihood's numbers ``(..., P D)`` for values of each group, ``(..., V, *event)``."""
-        parts = zip(self.groups, self.priors(), z, strict=True)
-        rows = [value.flatten(-1 - len(prior.event_shape)) for _, prior, value in parts]
+        rows = [value.flatten(-1 - group.event_dim) for group, value in zip(self.groups, z, strict=True)]
         raw: Tensor = self.decoder(rows[0] if len(rows) == 1 else torch.cat(rows, dim=-1))
         return raw
 
@@ -176,10 +168,6 @@ class LatentVariableModel(DistributionModule):
     def reconstruct(self, x: Tensor) -> Tensor:
         """Mean of ``p(x' | z)`` for one draw of z from the posterior of each row."""
         return self.likelihood.mean(self.decode([q.sample() for q in self.posteriors(x)]))
-
-    def cast(self, x: Tensor) -> Tensor:
-        """Rows in the floating type of the parameters."""
-        return x.to(next(self.parameters()).dtype)
 
 
 class LatentVariableDistribution(DecodedDistribution):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
 
-from logprob.distributions import BernoulliPixels, DecodedDistribution, DistributionModule, PixelLikelihood, log_ratio
+from logprob.distributions import BernoulliPixels, DecodedDistribution, DecodedModel, PixelLikelihood, log_ratio
 from logprob.distributions.checks import refuse_context
 from logprob.distributions.latent import Network, check_counts
 from logprob.simplex.mixture_sticks import Sticks
@@ -41,7 +41,7 @@ class MixtureDraws(NamedTuple):
     log_likelihoods: Tensor
 
 
-class DeepGaussianMixture(DistributionModule):
+class DeepGaussianMixture(DecodedModel):
     """``p(x) = E_p(v) sum_k pi_k(v) E_N(z; m_k, I) p(x | z)``: sticks v, weights pi, one latent vector z of d numbers.
 
     An encoder gives the posterior of the sticks, and for every component k a Gaussian ``q_k(z | x)``. The means of the
@@ -101,14 +101,6 @@ class DeepGaussianMixture(DistributionModule):
         self.decoder = decoder(size, likelihood.parameters * variables)
         self.register_buffer("means", _prior_means(components, size, mean_seed))
 
-    def initialize(self, x: Tensor) -> None:
-        """Look at training rows; nothing depends on them.
-
-        Raises:
-            ValueError: if a value is not what the likelihood is for.
-        """
-        self.likelihood.check(x)
-
     def forward(self, context: Tensor | None = None) -> DeepGaussianMixtureDistribution:
         """The distribution of rows.
 
@@ -146,10 +138,6 @@ class DeepGaussianMixture(DistributionModule):
         draws = self.draw(x, self.posterior(x), 1)
         means = self.likelihood.mean(self.decoder(draws.vectors))  # (1, B, k, D)
         return (draws.log_weights.softmax(-1).unsqueeze(-1) * means).sum(-2).squeeze(0)
-
-    def cast(self, x: Tensor) -> Tensor:
-        """Rows in the floating type of the parameters."""
-        return x.to(next(self.parameters()).dtype)
 
 
 class DeepGaussianMixtureDistribution(DecodedDistribution):

@@ -22,7 +22,7 @@ from logprob.simplex.gaussian_kl import gaussian_kl
 from logprob.simplex.own_sample import RemembersSample
 from logprob.simplex.points import check_event, check_points, log_with_zeros, on_simplex
 from logprob.simplex.relaxed import RelaxedOneHot, density_of_ratios
-from logprob.simplex.settings import Number, check_floating, check_positive, checks
+from logprob.simplex.settings import Number, check_positive, checks
 from logprob.simplex.simplex_map import SimplexMap
 from logprob.transforms import Transform
 
@@ -97,7 +97,6 @@ class InvertibleGaussian(RemembersSample, RelaxedOneHot):
         scale: Tensor | float | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        check_floating("loc", loc)
         gaussian = DiagonalGaussian(loc, log_scale, scale)
         map = SimplexMap(transform, temperature, delta, gaussian.loc)
         shape = gaussian.loc.shape if transform is None else transform.forward_shape(gaussian.loc.shape)
@@ -133,7 +132,6 @@ class InvertibleGaussian(RemembersSample, RelaxedOneHot):
             temperature: of the law.
             delta: of the law.
         """
-        check_floating("probs", probs)
         like = probs[..., 1:]
         threshold = SimplexMap(None, temperature, delta, like).threshold
         loc = solve_loc(probs, torch.as_tensor(scale).to(like), threshold)

@@ -42,6 +42,8 @@ class _Numbers(nn.Module):
 class _GaussianNoiseLatent(Latent):
     """What the members of the invertible Gaussian family share: two numbers for each of K - 1 coordinates."""
 
+    event_dim = 1
+
     def __init__(self, count: int, categories: int, temperature: float, delta: float, loc: Tensor, prior: Prior):
         super().__init__(2 * count * (categories - 1), count * categories)
         self.shape = (count, categories - 1)
@@ -279,6 +281,8 @@ class ConcreteLatent(Latent):
         >>> latent.posterior(torch.zeros(4, latent.inputs)).rsample().shape
         torch.Size([4, 20, 10])
     """
+
+    event_dim = 1
 
     def __init__(
         self,

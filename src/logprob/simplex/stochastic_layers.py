@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from logprob.distributions import (
     BernoulliPixels,
     DecodedDistribution,
-    DistributionModule,
+    DecodedModel,
     PixelLikelihood,
 )
 from logprob.gradients.base import PathwiseGradient
@@ -25,7 +25,7 @@ from logprob.simplex.relaxed import RelaxedOneHot
 Draw = Callable[[RelaxedOneHot, torch.Size], Tensor]
 
 
-class StochasticNetwork(DistributionModule):
+class StochasticNetwork(DecodedModel):
     """``p(x | c) = E p(x | h_L)`` over layers ``h_1, ..., h_L`` of binary units in {-1, 1}, each given the one below.
 
     Every map, from the context c to ``h_1``, between the layers and from ``h_L`` to the likelihood, is linear, or has
@@ -88,14 +88,6 @@ class StochasticNetwork(DistributionModule):
             raise TypeError(f"expected gradient to be a PathwiseGradient, got {type(gradient).__name__}")
         self.likelihood = likelihood
 
-    def initialize(self, x: Tensor) -> None:
-        """Look at training outputs; nothing depends on them.
-
-        Raises:
-            ValueError: if a value is not what the likelihood is for.
-        """
-        self.likelihood.check(x)
-
     def forward(self, context: Tensor | None = None) -> StochasticNetworkDistribution:
         """The law of the output given ``context``, with units as the mode of the module says."""
         return self.given(context, self.gradient if self.training else None)
@@ -113,7 +105,7 @@ class StochasticNetwork(DistributionModule):
         if context is None or context.shape[-1] != self.inputs:
             got = "none" if context is None else f"one of width {context.shape[-1]}"
             raise ValueError(f"expected a context of width {self.inputs}, got {got}")
-        context = context.to(next(self.parameters()).dtype)
+        context = self.cast(context)
         return StochasticNetworkDistribution(self, context, draw_category if gradient is None else gradient.rsample)
 
     def decode(self, context: Tensor, sample_shape: torch.Size, draw: Draw) -> Tensor:
