@@ -12,7 +12,7 @@ import pytest
 import logprob
 
 SOURCE = Path(logprob.__file__).parent
-ROOMS = {"circuits", "flows", "simplex"}
+ROOMS = {"circuits", "discrete", "flows", "simplex"}
 BELOW = {
     "batch": set(),
     "distributions": set(),
@@ -22,6 +22,7 @@ BELOW = {
     "circuits": {"distributions", "transforms"},
     "flows": {"batch", "distributions", "transforms", "nn"},
     "simplex": {"batch", "distributions", "transforms", "gradients", "nn"},
+    "discrete": {"batch", "distributions", "gradients", "nn"},
     "objectives": {"batch", "distributions", "transforms", "gradients"} | ROOMS,
     "data": {"batch", "distributions", "transforms"},  # no room: data know of no model
     "metrics": {"batch", "distributions", "transforms", "gradients"},

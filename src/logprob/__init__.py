@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from logprob import (
         circuits,
         data,
+        discrete,
         distributions,
         experiments,
         flows,
@@ -31,6 +32,7 @@ __all__ = [
     "__version__",
     "circuits",
     "data",
+    "discrete",
     "distributions",
     "experiments",
     "flows",

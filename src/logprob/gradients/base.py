@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -83,11 +83,11 @@ class GradientEstimator(nn.Module, ABC):
     value: ClassVar[Literal["one-hot", "relaxed"]] = "one-hot"
 
     @abstractmethod
-    def forward(self, q: CategoricalLaw, f: Function, sample_shape: tuple[int, ...] = ()) -> Tensor:
+    def forward(self, q: Any, f: Function, sample_shape: tuple[int, ...] = ()) -> Tensor:
         """Return ``f`` at samples, of shape ``sample_shape + batch``.
 
         Args:
-            q: the distribution, of batch shape ``batch + rest``.
+            q: the distribution, of batch shape ``batch + rest``; a subclass says what it asks of it.
             f: takes ``(sample_shape, *batch, *rest, K)`` and gives ``(sample_shape, *batch)``: it may join several
                 variables, in ``rest``, into one number.
             sample_shape: of independent samples.
@@ -98,10 +98,10 @@ class PathwiseGradient(GradientEstimator):
     """An estimator that is a differentiable sample: it can stand wherever a sample is wanted."""
 
     @abstractmethod
-    def rsample(self, q: CategoricalLaw, sample_shape: tuple[int, ...] = ()) -> Tensor:
-        """Samples ``sample_shape + batch_shape + (K,)`` whose backward pass is the estimator's."""
+    def rsample(self, q: Any, sample_shape: tuple[int, ...] = ()) -> Tensor:
+        """Samples ``sample_shape + batch_shape + event_shape`` whose backward pass is the estimator's."""
 
-    def forward(self, q: CategoricalLaw, f: Function, sample_shape: tuple[int, ...] = ()) -> Tensor:
+    def forward(self, q: Any, f: Function, sample_shape: tuple[int, ...] = ()) -> Tensor:
         """``f`` at :meth:`rsample`."""
         return evaluate(f, self.rsample(q, sample_shape), tuple(sample_shape))
 
