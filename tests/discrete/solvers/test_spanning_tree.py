@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from golden_discrete import load
@@ -51,7 +50,7 @@ def test_golden():
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6])
 def test_states_are_all_trees(n):
     states = SpanningTree().states((n * (n - 1) // 2,))
-    assert len(states) == len(states.unique(dim=0)) == max(1, n ** (n - 2))
+    assert len(states) == len({tuple(z) for z in states.tolist()}) == max(1, n ** (n - 2))
     assert all(is_tree(z) for z in states[:200])
     scores = torch.randn(30, states.shape[-1], dtype=torch.float64)
     best = (scores @ states.double().T).max(-1).values
@@ -105,4 +104,4 @@ def test_compiles_and_maps():
     compiled = torch.compile(SpanningTree(), fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(scores), expected)
     assert torch.equal(torch.vmap(torch.vmap(SpanningTree()))(scores), expected)
-    assert np.isfinite(expected).all()
+    assert expected.isfinite().all()

@@ -49,7 +49,8 @@ class SpanningTree(Solver):
         if vertices(scores.shape[-1]) < 3:
             z = torch.ones_like(scores)
         else:
-            z = torch.zeros_like(scores).scatter(-1, _prim(scores), 1.0)
+            flat = scores.reshape(-1, scores.shape[-1])
+            z = torch.zeros_like(flat).scatter(-1, _prim(flat), 1.0).reshape(scores.shape)
         missing = scores == -torch.inf
         if self.forest:
             return refuse(z.masked_fill(missing, 0.0), scores.isnan().any(-1), "a score is NaN")
@@ -115,7 +116,8 @@ def matrix_of(edges: Tensor) -> Tensor:
     """
     n = vertices(edges.shape[-1])
     padded = torch.nn.functional.pad(edges, (0, 1))  # the last place, a zero, is for the diagonal
-    return padded[..., _places(n, edges.device)]
+    places = _places(n, edges.device).flatten()
+    return padded.index_select(-1, places).unflatten(-1, (n, n))
 
 
 def _ends(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -138,24 +140,25 @@ def _place(i: Tensor, j: Tensor, n: int) -> Tensor:
 
 
 def _prim(scores: Tensor) -> Tensor:
-    """Places of the n - 1 edges of the tree, ``(*batch, E)`` -> ``(*batch, n - 1)``."""
-    n = vertices(scores.shape[-1])
-    # Missing edges stay above the vertices of the tree, which are marked by -inf: the search always finds a new vertex.
-    matrix = matrix_of(scores.clamp(min=torch.finfo(scores.dtype).min))  # (*batch, n, n)
-    best = matrix[..., 0, :]  # the best edge from the tree to every vertex outside of it, (*batch, n)
+    """Places of the n - 1 edges of the tree, ``(B, E)`` -> ``(B, n - 1)``."""
+    n, rows = vertices(scores.shape[-1]), torch.arange(len(scores), device=scores.device)
+    # Missing edges stay above the vertices of the tree, whose ceiling is -inf: the search always finds a new vertex.
+    lowest = torch.finfo(scores.dtype).min
+    matrix = matrix_of(scores.nan_to_num(nan=lowest, posinf=torch.inf, neginf=lowest))  # (B, n, n)
+    best = matrix[:, 0]  # the best edge from the tree to every vertex outside of it, (B, n)
     parent = torch.zeros_like(best, dtype=torch.int64)  # the end of that edge in the tree
-    new = parent[..., :1]  # the tree begins with vertex 0
-    inside = torch.zeros_like(best, dtype=torch.bool).scatter(-1, new, True)
-    edges = []
+    new = parent[:, :1]  # the tree begins with vertex 0
+    ceiling = torch.full_like(best, torch.inf)
+    parents, children = [], []
     for _ in range(n - 1):
-        best = best.masked_fill(inside, -torch.inf)
-        new = best.argmax(-1, keepdim=True)
-        edges.append(_place(parent.gather(-1, new), new, n))
-        inside = inside.scatter(-1, new, True)
-        row = matrix.take_along_dim(new.unsqueeze(-1), -2).squeeze(-2)
+        ceiling = ceiling.scatter(-1, new, -torch.inf)
+        new = torch.minimum(best, ceiling).argmax(-1, keepdim=True)
+        parents.append(parent.gather(-1, new))
+        children.append(new)
+        row = matrix[rows, new.squeeze(-1)]
         parent = torch.where(row > best, new, parent)
         best = torch.maximum(row, best)
-    return torch.cat(edges, -1)
+    return _place(torch.cat(parents, -1), torch.cat(children, -1), n)
 
 
 def _from_pruefer_codes(codes: Tensor, n: int) -> Tensor:
