@@ -1,18 +1,33 @@
 """Plain networks; they know nothing of the models that use them."""
 
 from logprob.nn.convolutional import ConvDecoder, ConvEncoder, Padding
+from logprob.nn.map_networks import FlattenedImages, PureConvNet
 from logprob.nn.masked import MaskedMLP
+from logprob.nn.message_passing import EdgeDecoder, EdgeEncoder, directed_edges
 from logprob.nn.mlp import MLP, Nonlinearity, SignedMLP
+from logprob.nn.residual import CostNetwork, ResNet18
 from logprob.nn.start import Start, start_from
+from logprob.nn.token_selector import MaskedMeanPredictor, TokenSelector
+from logprob.nn.word_vectors import WordVectors
 
 __all__ = [
     "MLP",
     "ConvDecoder",
     "ConvEncoder",
+    "CostNetwork",
+    "EdgeDecoder",
+    "EdgeEncoder",
+    "FlattenedImages",
     "MaskedMLP",
+    "MaskedMeanPredictor",
     "Nonlinearity",
     "Padding",
+    "PureConvNet",
+    "ResNet18",
     "SignedMLP",
     "Start",
+    "TokenSelector",
+    "WordVectors",
+    "directed_edges",
     "start_from",
 ]

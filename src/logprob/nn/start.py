@@ -7,8 +7,8 @@ from typing import Literal
 
 from torch import nn
 
-Start = Literal["torch", "glorot", "he"]
-STARTS = ("torch", "glorot", "he")
+Start = Literal["torch", "glorot", "glorot-relu", "he"]
+STARTS = ("torch", "glorot", "glorot-relu", "he")
 # A normal variable cut off at two standard deviations has this one left.
 CUT_DEVIATION = 0.87962566103423978
 
@@ -19,9 +19,10 @@ def start_from(network: nn.Module, init: Start) -> None:
     Args:
         network: whose layers are set.
         init: "torch" leaves everything as torch makes it; "glorot" draws uniform weights of variance
-            ``2 / (inputs + outputs)``, which is what Keras does by default; "he" draws the weights of convolutions
-            from a normal law of variance ``2 / inputs``, cut off at two standard deviations, and all others as
-            "glorot". Both set biases to zero.
+            ``2 / (inputs + outputs)``, which is what Keras does by default; "glorot-relu" twice that variance, which
+            makes up for the half that a ReLU cuts off; "he" draws the weights of convolutions from a normal law of
+            variance ``2 / inputs``, cut off at two standard deviations, and all others as "glorot". All of them set
+            biases to zero.
 
     Raises:
         ValueError: for an unknown name.
@@ -39,12 +40,13 @@ def start_from(network: nn.Module, init: Start) -> None:
         raise ValueError(f"init must be one of {', '.join(STARTS)}, got {init!r}")
     if init == "torch":
         return
+    gain = math.sqrt(2) if init == "glorot-relu" else 1.0
     for layer in network.modules():
-        if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+        if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)):
             if init == "he" and isinstance(layer, nn.Conv2d):
                 _he(layer)
             else:
-                nn.init.xavier_uniform_(layer.weight)
+                nn.init.xavier_uniform_(layer.weight, gain)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 
