@@ -1,0 +1,248 @@
+"""Any Python function of one instance as a solver."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from logprob.discrete.solvers.answers import flatten_batch, name_instance
+from logprob.discrete.solvers.base import Solver
+from logprob.discrete.solvers.cache import AnswerCache
+from logprob.discrete.solvers.pool import Backend, Instance, Name, Serial, Threads
+from logprob.discrete.solvers.processes import Processes
+from logprob.discrete.solvers.refusal import check_scores
+
+
+@dataclass(frozen=True)
+class SolverStatistics:
+    """What a `PythonSolver` has done in this process.
+
+    Attributes:
+        calls: of the solver, each with a batch.
+        solved: instances for which the function was called.
+        cached: instances whose answer was known.
+        seconds: wall time of the calls.
+    """
+
+    calls: int = 0
+    solved: int = 0
+    cached: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class PythonSolver(Solver):
+    """``function(scores, **instance)`` for each instance: networkx, scipy, OR-tools, or a loop by hand.
+
+    The function sees the scores of *one* instance as a NumPy array of shape ``event``, float32 or float64, which it may
+    change, and gives an array of that shape, of numbers or booleans. For the same scores it must always give the same
+    answer. Instance tensors with the batch shape in front are cut up: the function sees its part, as a NumPy array;
+    everything else is passed as it is.
+
+    Workers are started at the first call and kept. Each gets one contiguous part of the batch. The solver can be
+    pickled and copied, and used in forks, in other threads and in the backward pass; copies have workers and counters
+    of their own. `close`, or a ``with`` block, ends the workers, as does the end of the program.
+
+    With ``backend="processes"`` the workers are fresh interpreters, with one thread each for the libraries that they
+    use. The function must be picklable, so defined at the top of a module. What a script does must stand under
+    ``if __name__ == "__main__":``, as the workers import the script again. Starting them takes seconds, once.
+
+    Args:
+        function: of one instance.
+        event_dim: dimensions of the scores of one instance.
+        maximize: False if the function minimises ``<z, scores>``.
+        backend: one instance after the other, or in threads, which helps where the function gives up the interpreter's
+            lock, or in processes.
+        workers: threads or processes; the number of processors by default.
+        timeout: seconds that one instance may take, only for processes: a thread cannot be stopped.
+        cache: number of answers that are kept; see `AnswerCache`.
+        binary: whether every entry of z must be 0 or 1; otherwise it must be finite.
+
+    Raises:
+        ValueError: if an argument is out of range; if the function cannot be pickled for processes; if an answer has a
+            wrong shape, type or value.
+        RuntimeError: if the function raises an exception, from which it is raised, or if a worker process dies.
+        TimeoutError: if an instance takes too long. The workers are killed; the next call starts new ones.
+            All of these name the instance.
+
+    Example:
+        A maximum spanning tree by networkx, of the scores of a triangle's edges 01, 02, 12.
+
+        >>> import networkx
+        >>> def spanning_tree(scores, edges):
+        ...     graph = networkx.Graph()
+        ...     for index, (edge, score) in enumerate(zip(edges, scores)):
+        ...         graph.add_edge(*edge, weight=score, index=index)
+        ...     z = np.zeros_like(scores)
+        ...     for *_, edge in networkx.maximum_spanning_edges(graph):
+        ...         z[edge["index"]] = 1
+        ...     return z
+        >>> scores = torch.tensor([[3.0, 1.0, 2.0], [0.0, 1.0, 2.0]])
+        >>> PythonSolver(spanning_tree)(scores, edges=[(0, 1), (0, 2), (1, 2)])
+        tensor([[1., 0., 1.],
+                [0., 1., 1.]])
+
+        A knapsack by scipy, with its own capacity for each instance.
+
+        >>> from scipy.optimize import Bounds, LinearConstraint, milp
+        >>> def knapsack(scores, weights, capacity):
+        ...     fits = LinearConstraint(weights, ub=capacity)
+        ...     return milp(-scores, constraints=fits, integrality=np.ones_like(scores), bounds=Bounds(0, 1)).x.round()
+        >>> with PythonSolver(knapsack, backend="threads", workers=2) as solver:
+        ...     solver(scores, weights=np.array([2, 1, 2]), capacity=torch.tensor([3, 4]))
+        tensor([[1., 1., 0.],
+                [0., 1., 1.]])
+    """
+
+    function: Callable[..., Any]
+    event_dim: int = 1
+    maximize: bool = True
+    backend: Literal["serial", "threads", "processes"] = "serial"
+    workers: int | None = None
+    timeout: float | None = None
+    cache: int = 0
+    binary: bool = True  # type: ignore[misc]  # other solvers know it of their class, this one is told
+    _state: _State = field(init=False, repr=False, compare=False)
+
+    in_torch: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.backend not in ("serial", "threads", "processes"):
+            raise ValueError(f"expected the backend serial, threads or processes, got {self.backend!r}")
+        if (self.workers is not None and self.workers < 1) or self.cache < 0 or self.event_dim < 0:
+            got = f"{self.workers}, {self.cache} and {self.event_dim}"
+            raise ValueError(f"expected workers >= 1, cache >= 0 and event_dim >= 0, got {got}")
+        if self.timeout is not None and (self.backend != "processes" or self.timeout <= 0):
+            raise ValueError(f"expected a timeout > 0 and processes, got {self.timeout} and {self.backend}")
+        if self.backend == "processes":
+            _check_picklable(self.function)
+        object.__setattr__(self, "_state", _State(self))
+
+    def __call__(self, scores: Tensor, **instance: Any) -> Tensor:
+        """Solve every instance; see the class."""
+        check_scores(self, scores, self.event_dim)
+        batch = scores.shape[: scores.dim() - self.event_dim]
+
+        def name(index: int) -> str:
+            return name_instance([int(i) for i in np.unravel_index(index, batch)] if batch else ())
+
+        instances = _cut(*flatten_batch(scores, self.event_dim, instance))
+        answers = self._present_state().solve(instances, name)
+        if not answers:
+            return torch.zeros_like(scores)
+        return torch.from_numpy(np.stack(answers)).reshape(scores.shape).to(scores)
+
+    def statistics(self) -> SolverStatistics:
+        """Calls, instances and seconds up to now, in this process."""
+        return self._present_state().statistics
+
+    def close(self) -> None:
+        """End the workers. A later call starts new ones."""
+        self._present_state().backend.close()
+
+    def _present_state(self) -> _State:
+        """The state of this process: in a fork, the workers of the parent are not its own, and locks may be held."""
+        if self._state.process != os.getpid():
+            object.__setattr__(self, "_state", _State(self))
+        return self._state
+
+    def __enter__(self) -> PythonSolver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[type[PythonSolver], tuple[Any, ...]]:
+        return type(self), tuple(getattr(self, argument.name) for argument in fields(self) if argument.init)
+
+
+class _State:
+    """What changes while a solver is used: workers, known answers, counters."""
+
+    def __init__(self, solver: PythonSolver) -> None:
+        self.process = os.getpid()
+        self.backend = _backend(solver)
+        self.cache = AnswerCache(solver.cache)
+        self.binary = solver.binary
+        self.statistics = SolverStatistics()
+        self.lock = threading.Lock()
+
+    def solve(self, instances: list[Instance], name: Name) -> list[NDArray[Any]]:
+        """Look up or solve. An answer that is not as it should be is not kept."""
+        started = time.perf_counter()
+        keys = [self.cache.key(instance) for instance in instances]
+        known = {index: answer for index, key in enumerate(keys) if (answer := self.cache.get(key)) is not None}
+        unknown = [index for index in range(len(instances)) if index not in known]
+        try:
+            new = self.backend([instances[index] for index in unknown], lambda index: name(unknown[index]))
+        finally:
+            self._count(len(unknown), len(known), time.perf_counter() - started)
+        for index, answer in zip(unknown, new, strict=True):
+            known[index] = _check(answer, instances[index][0], self.binary, name(index))
+            self.cache.put(keys[index], known[index])
+        return [known[index] for index in range(len(instances))]
+
+    def _count(self, solved: int, cached: int, seconds: float) -> None:
+        with self.lock:
+            old = self.statistics
+            self.statistics = SolverStatistics(
+                old.calls + 1, old.solved + solved, old.cached + cached, old.seconds + seconds
+            )
+
+
+def _backend(solver: PythonSolver) -> Backend:
+    workers = solver.workers or _processors()
+    if solver.backend == "processes":
+        return Processes(solver.function, workers, solver.timeout)
+    return Threads(solver.function, workers) if solver.backend == "threads" else Serial(solver.function)
+
+
+def _processors() -> int:
+    """How many this process may use, where the system says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_picklable(function: Callable[..., Any]) -> None:
+    try:
+        pickle.dumps(function)
+    except Exception as error:
+        raise ValueError(
+            f"expected a function that can be pickled, so one from the top of a module, for processes, got {function}"
+        ) from error
+
+
+def _cut(scores: Tensor, rows: dict[str, Tensor], shared: dict[str, Any]) -> list[Instance]:
+    """NumPy arrays of each instance."""
+    arrays = {name: _to_numpy(tensor) for name, tensor in rows.items()}
+    each = enumerate(_to_numpy(scores))
+    return [(row, {**{name: array[i] for name, array in arrays.items()}, **shared}) for i, row in each]
+
+
+def _to_numpy(tensor: Tensor) -> NDArray[Any]:
+    """A copy, which functions may change; half precisions, of which solvers know nothing, become float32."""
+    tensor = tensor.cpu()
+    half = tensor.dtype in (torch.bfloat16, torch.float16)
+    return np.array((tensor.float() if half else tensor).numpy())
+
+
+def _check(answer: NDArray[Any], scores: NDArray[Any], binary: bool, name: str) -> NDArray[Any]:
+    """The answer in the type of the scores."""
+    if answer.shape != scores.shape or answer.dtype.kind not in "biuf":
+        got = f"shape {answer.shape} and type {answer.dtype}"
+        raise ValueError(f"{name}: expected an array of numbers of shape {scores.shape}, got {got}")
+    right = (answer == 0) | (answer == 1) if binary else np.isfinite(answer)
+    if not right.all():
+        entry = np.argwhere(~right)[0].tolist()
+        wanted = "0 or 1" if binary else "a finite number"
+        raise ValueError(f"{name}: expected {wanted} at entry {entry}, got {answer[tuple(entry)]}")
+    return answer.astype(scores.dtype)
