@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,13 +18,12 @@ EULER = 0.5772156649015329  # mean of a standard Gumbel
 
 
 class Noise(ABC):
-    """Independent noise of one law, the same for every score. Small, immutable, picklable.
+    """Noise of one law, the same for every score. Small, immutable, picklable."""
 
-    Attributes:
-        symmetric: whether noise and its negative have the same law, so that pairs of them can stand for two draws.
-    """
-
-    symmetric: ClassVar[bool] = False
+    @property
+    def symmetric(self) -> bool:
+        """Whether noise and its negative have the same law."""
+        return False
 
     @property
     @abstractmethod
@@ -132,7 +131,10 @@ class Normal(Noise):
         tensor([ 0.5000, -2.0000])
     """
 
-    symmetric = True
+    @property
+    def symmetric(self) -> bool:
+        """True."""
+        return True
 
     @property
     def mean(self) -> float:
@@ -145,7 +147,7 @@ class Normal(Noise):
         return 1.0
 
     def _draw(self, shape: torch.Size, generator: Generator, dtype: torch.dtype, device: Device) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=dtype, device=device)
+        return torch.randn(shape, dtype=dtype, device=device, **_given(generator))
 
     def log_prob(self, noise: Tensor) -> Tensor:
         """``-x^2 / 2 - log(2 pi) / 2``."""
@@ -167,7 +169,10 @@ class Logistic(Noise):
         tensor([0.])
     """
 
-    symmetric = True
+    @property
+    def symmetric(self) -> bool:
+        """True."""
+        return True
 
     @property
     def mean(self) -> float:
@@ -202,5 +207,10 @@ def _uniform(shape: torch.Size, generator: Generator, dtype: torch.dtype, device
 
     ``torch.rand`` gives multiples of ``eps / 2`` below 1; of these 0 becomes the middle of its cell.
     """
-    u = torch.rand(shape, generator=generator, dtype=dtype, device=device)
+    u = torch.rand(shape, dtype=dtype, device=device, **_given(generator))
     return u.clamp(min=torch.finfo(dtype).eps / 4)
+
+
+def _given(generator: Generator) -> dict[str, Any]:
+    """The argument, if there is one: compiled code of any shape must not even say that there is none."""
+    return {} if generator is None else {"generator": generator}
