@@ -77,7 +77,7 @@ class SumOfGamma(Noise):
     def _draw(self, shape: torch.Size, generator: Generator, dtype: torch.dtype, device: Device) -> Tensor:
         if self.method == "limit":
             gumbel = standard_gumbel(shape, generator, dtype, device)
-            return gumbel if self.k == 1 else _interpolate(gumbel, _constant_table(self.k, dtype, gumbel.device))
+            return gumbel if self.k == 1 else _interpolate(gumbel, _table(self.k, dtype, gumbel.device))
         alpha = torch.full(shape, 1 / self.k, dtype=dtype, device=device)
         terms = (torch._standard_gamma(alpha, generator) / i for i in self._counts)
         return sum(terms, torch.full_like(alpha, -math.log(self.terms) / self.k))
@@ -111,15 +111,9 @@ def _interpolate(x: Tensor, table: Tensor) -> Tensor:
 
 
 @torch.compiler.assume_constant_result
-def _constant_table(k: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """`_table`, not looked into by a compiler."""
-    return _table(k, dtype, device)
-
-
-@lru_cache(maxsize=64)
 def _table(k: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """`_increasing_map` on a device."""
-    return torch.tensor(_increasing_map(k), dtype=dtype, device=device)
+    """`_increasing_map` as a tensor, made anew: one that a transform of functions has wrapped would outlive it."""
+    return torch.from_numpy(_increasing_map(k)).to(device, dtype)
 
 
 @lru_cache(maxsize=64)
