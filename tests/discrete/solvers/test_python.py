@@ -306,3 +306,13 @@ def test_scipy_beside_enumeration():
     )
     best = permutations[torch.einsum("bij,pij->bp", costs, permutations).argmin(-1)]
     assert torch.equal(PythonSolver(assignment, event_dim=2, maximize=False)(costs), best)
+
+
+def test_compilers_do_not_look_into_it():
+    def of_arrays(scores):
+        assert type(scores) is np.ndarray
+        return largest(scores)
+
+    solver, scores = PythonSolver(of_arrays), torch.randn(4, 3)
+    compiled = torch.compile(lambda scores: solver(2 * scores) + 1, backend="aot_eager")
+    assert torch.equal(compiled(scores), expected(scores) + 1)

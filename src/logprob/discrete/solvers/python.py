@@ -129,8 +129,12 @@ class PythonSolver(Solver):
         object.__setattr__(self, "_state", _State(self))
 
     def __call__(self, scores: Tensor, **instance: Any) -> Tensor:
-        """Solve every instance; see the class."""
+        """Solve every instance; see the class. A compiler does not look into it."""
         check_scores(self, scores, self.event_dim)
+        solve = torch.compiler.disable(self._solve) if torch.compiler.is_compiling() else self._solve
+        return solve(scores, instance)
+
+    def _solve(self, scores: Tensor, instance: dict[str, Any]) -> Tensor:
         batch = scores.shape[: scores.dim() - self.event_dim]
 
         def name(index: int) -> str:
