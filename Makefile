@@ -47,6 +47,7 @@ bench:
 	$(PEERS)/bin/python benchmarks/flows.py
 	$(PEERS)/bin/python benchmarks/splines.py
 	$(PEERS)/bin/python benchmarks/simplex.py
+	$(PEERS)/bin/python benchmarks/discrete.py
 
 clean:
 	rm -rf $(VENV) $(PEERS) docs/_build .pytest_cache .mypy_cache .ruff_cache
