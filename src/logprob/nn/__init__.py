@@ -8,7 +8,6 @@ from logprob.nn.mlp import MLP, Nonlinearity, SignedMLP
 from logprob.nn.residual import CostNetwork, ResNet18
 from logprob.nn.start import Start, start_from
 from logprob.nn.token_selector import MaskedMeanPredictor, TokenSelector
-from logprob.nn.word_vectors import WordVectors
 
 __all__ = [
     "MLP",
@@ -27,7 +26,6 @@ __all__ = [
     "SignedMLP",
     "Start",
     "TokenSelector",
-    "WordVectors",
     "directed_edges",
     "start_from",
 ]
