@@ -30,7 +30,7 @@ def refuse(z: Tensor, wrong: Tensor, why: str) -> Tensor:
     if not can_look(wrong):
         return z.masked_fill(wrong.reshape(wrong.shape + (1,) * (z.dim() - wrong.dim())), torch.nan)
     if wrong.any():
-        raise ValueError(f"instance {wrong.nonzero()[0].tolist()}: {why}")
+        raise ValueError(f"{_name(wrong.nonzero()[0].tolist())}: {why}")
     return z
 
 
@@ -46,3 +46,7 @@ def check_listable(solver: object, count: int) -> None:
     """Refuse to list more than `MOST_STATES` states."""
     if count > MOST_STATES:
         raise IntractableError(f"{type(solver).__name__} has {count} states here, more than {MOST_STATES}")
+
+
+def _name(index: list[int]) -> str:
+    return f"instance {index[0] if len(index) == 1 else tuple(index)}"
