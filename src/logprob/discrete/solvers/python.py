@@ -140,11 +140,9 @@ class PythonSolver(Solver):
         def name(index: int) -> str:
             return name_instance([int(i) for i in np.unravel_index(index, batch)] if batch else ())
 
-        instances = _cut(*flatten_batch(scores, self.event_dim, instance))
-        answers = self._present_state().solve(instances, name)
-        if not answers:
-            return torch.zeros_like(scores)
-        return torch.from_numpy(np.stack(answers)).reshape(scores.shape).to(scores)
+        flat, rows, shared = flatten_batch(scores, self.event_dim, instance)
+        z = self._present_state().solve(_cut(_to_numpy(flat), rows, shared), name)
+        return torch.from_numpy(np.stack(z)).reshape(scores.shape).to(scores) if z else torch.zeros_like(scores)
 
     def statistics(self) -> SolverStatistics:
         """Calls, instances and seconds up to now, in this process."""
@@ -182,19 +180,29 @@ class _State:
         self.lock = threading.Lock()
 
     def solve(self, instances: list[Instance], name: Name) -> list[NDArray[Any]]:
-        """Look up or solve. An answer that is not as it should be is not kept."""
-        started = time.perf_counter()
+        """Look up or solve. A batch of which one answer is not as it should be is not kept."""
         keys = [self.cache.key(instance) for instance in instances]
-        known = {index: answer for index, key in enumerate(keys) if (answer := self.cache.get(key)) is not None}
-        unknown = [index for index in range(len(instances)) if index not in known]
-        try:
-            new = self.backend([instances[index] for index in unknown], lambda index: name(unknown[index]))
-        finally:
-            self._count(len(unknown), len(known), time.perf_counter() - started)
+        answers = {index: answer for index, key in enumerate(keys) if (answer := self.cache.get(key)) is not None}
+        unknown = [index for index in range(len(instances)) if index not in answers]
+        new = self._ask([instances[index] for index in unknown], lambda index: name(unknown[index]), len(answers))
         for index, answer in zip(unknown, new, strict=True):
-            known[index] = _check(answer, instances[index][0], self.binary, name(index))
-            self.cache.put(keys[index], known[index])
-        return [known[index] for index in range(len(instances))]
+            answers[index] = answer
+            self.cache.put(keys[index], answer)
+        return [answers[index] for index in range(len(instances))]
+
+    def _ask(self, instances: list[Instance], name: Name, cached: int) -> list[NDArray[Any]]:
+        """Answers of the function, checked, in the type of the scores."""
+        started = time.perf_counter()
+        try:
+            answers = self.backend(instances, name)
+        finally:
+            self._count(len(instances), cached, time.perf_counter() - started)
+        for index, (answer, (scores, _)) in enumerate(zip(answers, instances, strict=True)):
+            if answer.shape != scores.shape or answer.dtype.kind not in "biuf":
+                got = f"shape {answer.shape} and type {answer.dtype}"
+                raise ValueError(f"{name(index)}: expected an array of numbers of shape {scores.shape}, got {got}")
+        _check_values(answers, self.binary, name)
+        return [answer.astype(scores.dtype) for answer, (scores, _) in zip(answers, instances, strict=True)]
 
     def _count(self, solved: int, cached: int, seconds: float) -> None:
         with self.lock:
@@ -225,11 +233,10 @@ def _check_picklable(function: Callable[..., Any]) -> None:
         ) from error
 
 
-def _cut(scores: Tensor, rows: dict[str, Tensor], shared: dict[str, Any]) -> list[Instance]:
-    """NumPy arrays of each instance."""
+def _cut(scores: NDArray[Any], rows: dict[str, Tensor], shared: dict[str, Any]) -> list[Instance]:
+    """Arrays of each instance."""
     arrays = {name: _to_numpy(tensor) for name, tensor in rows.items()}
-    each = enumerate(_to_numpy(scores))
-    return [(row, {**{name: array[i] for name, array in arrays.items()}, **shared}) for i, row in each]
+    return [(row, {**{name: array[i] for name, array in arrays.items()}, **shared}) for i, row in enumerate(scores)]
 
 
 def _to_numpy(tensor: Tensor) -> NDArray[Any]:
@@ -239,14 +246,11 @@ def _to_numpy(tensor: Tensor) -> NDArray[Any]:
     return np.array((tensor.float() if half else tensor).numpy())
 
 
-def _check(answer: NDArray[Any], scores: NDArray[Any], binary: bool, name: str) -> NDArray[Any]:
-    """The answer in the type of the scores."""
-    if answer.shape != scores.shape or answer.dtype.kind not in "biuf":
-        got = f"shape {answer.shape} and type {answer.dtype}"
-        raise ValueError(f"{name}: expected an array of numbers of shape {scores.shape}, got {got}")
-    right = (answer == 0) | (answer == 1) if binary else np.isfinite(answer)
+def _check_values(answers: list[NDArray[Any]], binary: bool, name: Name) -> None:
+    """All at once: there may be thousands of small ones."""
+    z = np.stack(answers) if answers else np.zeros(0)
+    right = (z == 0) | (z == 1) if binary else np.isfinite(z)
     if not right.all():
-        entry = np.argwhere(~right)[0].tolist()
+        index, *entry = np.argwhere(~right)[0].tolist()
         wanted = "0 or 1" if binary else "a finite number"
-        raise ValueError(f"{name}: expected {wanted} at entry {entry}, got {answer[tuple(entry)]}")
-    return answer.astype(scores.dtype)
+        raise ValueError(f"{name(index)}: expected {wanted} at entry {entry}, got {answers[index][tuple(entry)]}")
