@@ -133,7 +133,7 @@ def peers(rows: int, samples: int) -> Mapping[str, Step]:
     ours: dict[str, tuple[PathwiseGradient, Noise]] = {
         "IMLE": (IMLE(1.0, difference="forward"), Gumbel()),
         "AIMLE": (AIMLE(difference="forward"), Gumbel()),
-        "perturbed, Normal": (PerturbedOptimizer(leave_one_out=samples > 1), Normal()),
+        "perturbed, Normal": (PerturbedOptimizer("leave-one-out" if samples > 1 else None), Normal()),
     }
     model, gumbel = BestItems(), GumbelOfTorch()
     theirs = {

@@ -18,7 +18,7 @@ class AnswerCache:
     Instances are the same if their scores are, to the bit, and everything else of them is when pickled.
 
     Args:
-        size: most answers that are kept; 0: none.
+        size: most answers that are kept, at least 1.
     """
 
     def __init__(self, size: int) -> None:
@@ -29,8 +29,6 @@ class AnswerCache:
     def key(self, instance: Instance) -> Any:
         """What two equal instances have in common."""
         scores, others = instance
-        if not self.size:
-            return None
         return scores.shape, scores.dtype.str, scores.tobytes(), pickle.dumps(others) if others else None
 
     def get(self, key: Any) -> NDArray[Any] | None:
@@ -43,8 +41,7 @@ class AnswerCache:
     def put(self, key: Any, answer: NDArray[Any]) -> None:
         """Keep an answer, and forget what was not used for longest."""
         with self._lock:
-            if self.size:
-                self._answers[key] = answer
-                self._answers.move_to_end(key)
+            self._answers[key] = answer
+            self._answers.move_to_end(key)
             if len(self._answers) > self.size:
                 self._answers.popitem(last=False)

@@ -51,7 +51,7 @@ class Backend(ABC):
             TimeoutError: if an instance took too long.
         """
         answers = []
-        for outcome in self.outcomes(instances, name) if instances else ():  # workers start for a reason only
+        for outcome in self.outcomes(instances, name):
             if isinstance(outcome, Failure):
                 error = outcome.error
                 raise RuntimeError(f"{name(outcome.index)}: {type(error).__name__}: {error}") from error

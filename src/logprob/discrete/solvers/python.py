@@ -28,10 +28,10 @@ class SolverStatistics:
     """What a `PythonSolver` has done in this process.
 
     Attributes:
-        calls: of the solver, each with a batch.
+        calls: batches that were solved, at least in part.
         solved: instances for which the function was called.
         cached: instances whose answer was known.
-        seconds: wall time of the calls.
+        seconds: wall time of solving them.
     """
 
     calls: int = 0
@@ -65,7 +65,7 @@ class PythonSolver(Solver):
             lock, or in processes.
         workers: threads or processes; the number of processors by default.
         timeout: seconds that one instance may take, only for processes: a thread cannot be stopped.
-        cache: number of answers that are kept; see `AnswerCache`.
+        cache: number of answers that are kept, 0 for none; see `AnswerCache`.
         binary: whether every entry of z must be 0 or 1; otherwise it must be finite.
 
     Raises:
@@ -140,9 +140,11 @@ class PythonSolver(Solver):
         def name(index: int) -> str:
             return name_instance([int(i) for i in np.unravel_index(index, batch)] if batch else ())
 
+        if not batch.numel():
+            return torch.zeros_like(scores)
         flat, rows, shared = flatten_batch(scores, self.event_dim, instance)
         z = self._present_state().solve(_cut(_to_numpy(flat), rows, shared), name)
-        return torch.from_numpy(np.stack(z)).reshape(scores.shape).to(scores) if z else torch.zeros_like(scores)
+        return torch.from_numpy(z).reshape(scores.shape).to(scores)
 
     def statistics(self) -> SolverStatistics:
         """Calls, instances and seconds up to now, in this process."""
@@ -179,36 +181,42 @@ class _State:
         self.statistics = SolverStatistics()
         self.lock = threading.Lock()
 
-    def solve(self, instances: list[Instance], name: Name) -> list[NDArray[Any]]:
+    def solve(self, instances: list[Instance], name: Name) -> NDArray[Any]:
         """Look up or solve. A batch of which one answer is not as it should be is not kept."""
+        if not self.cache.size:
+            return self._ask(instances, name)
         keys = [self.cache.key(instance) for instance in instances]
         answers = {index: answer for index, key in enumerate(keys) if (answer := self.cache.get(key)) is not None}
         unknown = [index for index in range(len(instances)) if index not in answers]
-        new = self._ask([instances[index] for index in unknown], lambda index: name(unknown[index]), len(answers))
-        for index, answer in zip(unknown, new, strict=True):
-            answers[index] = answer
-            self.cache.put(keys[index], answer)
-        return [answers[index] for index in range(len(instances))]
+        self._count(cached=len(answers))
+        if unknown:
+            new = self._ask([instances[index] for index in unknown], lambda index: name(unknown[index]))
+            for index, answer in zip(unknown, new, strict=True):
+                answers[index] = answer.copy()  # a row would keep the others in memory
+                self.cache.put(keys[index], answers[index])
+        return np.stack([answers[index] for index in range(len(instances))])
 
-    def _ask(self, instances: list[Instance], name: Name, cached: int) -> list[NDArray[Any]]:
+    def _ask(self, instances: list[Instance], name: Name) -> NDArray[Any]:
         """Answers of the function, checked, in the type of the scores."""
         started = time.perf_counter()
         try:
             answers = self.backend(instances, name)
         finally:
-            self._count(len(instances), cached, time.perf_counter() - started)
-        for index, (answer, (scores, _)) in enumerate(zip(answers, instances, strict=True)):
+            self._count(calls=1, solved=len(instances), seconds=time.perf_counter() - started)
+        scores, _ = instances[0]
+        for index, answer in enumerate(answers):
             if answer.shape != scores.shape or answer.dtype.kind not in "biuf":
                 got = f"shape {answer.shape} and type {answer.dtype}"
                 raise ValueError(f"{name(index)}: expected an array of numbers of shape {scores.shape}, got {got}")
-        _check_values(answers, self.binary, name)
-        return [answer.astype(scores.dtype) for answer, (scores, _) in zip(answers, instances, strict=True)]
+        z = np.stack(answers)
+        _check_values(z, self.binary, name)
+        return z.astype(scores.dtype, copy=False)
 
-    def _count(self, solved: int, cached: int, seconds: float) -> None:
+    def _count(self, calls: int = 0, solved: int = 0, cached: int = 0, seconds: float = 0.0) -> None:
         with self.lock:
             old = self.statistics
             self.statistics = SolverStatistics(
-                old.calls + 1, old.solved + solved, old.cached + cached, old.seconds + seconds
+                old.calls + calls, old.solved + solved, old.cached + cached, old.seconds + seconds
             )
 
 
@@ -246,11 +254,10 @@ def _to_numpy(tensor: Tensor) -> NDArray[Any]:
     return np.array((tensor.float() if half else tensor).numpy())
 
 
-def _check_values(answers: list[NDArray[Any]], binary: bool, name: Name) -> None:
-    """All at once: there may be thousands of small ones."""
-    z = np.stack(answers) if answers else np.zeros(0)
+def _check_values(z: NDArray[Any], binary: bool, name: Name) -> None:
+    """All instances at once: there may be thousands of small ones."""
     right = (z == 0) | (z == 1) if binary else np.isfinite(z)
     if not right.all():
         index, *entry = np.argwhere(~right)[0].tolist()
         wanted = "0 or 1" if binary else "a finite number"
-        raise ValueError(f"{name(index)}: expected {wanted} at entry {entry}, got {answers[index][tuple(entry)]}")
+        raise ValueError(f"{name(index)}: expected {wanted} at entry {entry}, got {z[(index, *entry)]}")
