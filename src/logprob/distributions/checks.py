@@ -25,6 +25,16 @@ def has_categories(law: Distribution) -> bool:
     return hasattr(law, "to_categorical")
 
 
+def has_structure(law: Distribution) -> bool:
+    """Whether the values of ``law`` are structures that a solver chooses among, such as subsets or trees."""
+    return hasattr(law, "solver")
+
+
+def is_drawn_by_gradient(law: Distribution) -> bool:
+    """Whether it is for a gradient estimator to say how values of ``law`` are drawn: they are discrete, or stand in."""
+    return has_categories(law) or has_structure(law)
+
+
 def categorical_divergence(q: Any, p: Any) -> Tensor:
     """``sum_k P_k (log P_k - log p_k)`` of the categories of two relaxed laws, in nats, batch shape."""
     logits: Tensor = q.logits

@@ -14,9 +14,10 @@ from torch.distributions import kl_divergence
 
 from logprob.batch import Batch
 from logprob.distributions import DistributionModule, log_ratio, vertex_distance
-from logprob.distributions.checks import categorical_divergence, check_latent, has_categories
+from logprob.distributions.checks import categorical_divergence, check_latent, has_categories, has_structure
+from logprob.distributions.kl_bound import kl_bound
 
-Part = Literal["closed", "sampled", "categorical"]
+Part = Literal["closed", "sampled", "categorical", "bound"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,11 @@ class EvidenceBounds:
     ``elbo_closed`` and ``elbo_sampled`` estimate the evidence lower bound of the relaxed model, the one with the exact
     divergence where there is one, the other with ``log q(z) - log p(z)``. ``elbo_categorical`` puts the exact
     divergence of the categories beside the relaxed likelihood; that bounds nothing and is what is often printed.
+    ``elbo_bound`` puts a bound of the divergence in its place and is a bound of the evidence itself, a looser one.
     A divergence that a model does not have is left out.
+
+    Structures, such as subsets and trees, are drawn as they are: with them the likelihood is called
+    ``log_likelihood``, and without any other variables all are bounds of the discrete model.
 
     Args:
         kl: which ones.
@@ -65,9 +70,10 @@ class EvidenceBounds:
 
     def _rows(self, model: Any, x: Tensor) -> dict[str, Tensor]:
         posteriors, priors = model.posteriors(x), model.priors()
-        z = [q.rsample(torch.Size((self.samples,))) for q in posteriors]
+        structures = any(has_structure(q) for q in posteriors)
+        z = [_draw(q, self.samples) for q in posteriors]
         log_likelihood = model.log_likelihood(x, z).mean(0)
-        numbers = {"relaxed_log_likelihood": log_likelihood}
+        numbers = {"log_likelihood" if structures else "relaxed_log_likelihood": log_likelihood}
         for name in self.kl:
             each = zip(posteriors, priors, z, strict=True)
             try:
@@ -76,6 +82,12 @@ class EvidenceBounds:
                 continue
             numbers[f"elbo_{name}"] = log_likelihood - total
         return numbers
+
+
+def _draw(q: Any, samples: int) -> Tensor:
+    shape = torch.Size((samples,))
+    drawn: Tensor = q.sample(shape) if has_structure(q) else q.rsample(shape)
+    return drawn
 
 
 def _closed(q: Any, p: Any, z: Tensor) -> Tensor:
@@ -90,7 +102,16 @@ def _categorical(q: Any, p: Any, z: Tensor) -> Tensor:
     return (categorical_divergence(q, p) if has_categories(q) else kl_divergence(q, p)).sum(-1)
 
 
-_PARTS: Mapping[str, Any] = {"closed": _closed, "sampled": _sampled, "categorical": _categorical}
+def _bound(q: Any, p: Any, z: Tensor) -> Tensor:
+    return kl_bound(q, p).sum(-1)
+
+
+_PARTS: Mapping[str, Any] = {
+    "closed": _closed,
+    "sampled": _sampled,
+    "categorical": _categorical,
+    "bound": _bound,
+}
 
 
 @dataclass(frozen=True)

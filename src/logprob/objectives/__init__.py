@@ -11,7 +11,15 @@ from logprob.objectives.geco import GECO
 from logprob.objectives.importance import NegativeIWAE
 from logprob.objectives.likelihood import NegativeLogLikelihood
 from logprob.objectives.mixture_elbo import NegativeMixtureELBO
+from logprob.objectives.published import (
+    PublishedSubsetLoss,
+    published_edge_divergence,
+    published_edge_error,
+    published_subset_divergence,
+)
+from logprob.objectives.selection import SelectionLoss
 from logprob.objectives.self_normalizing import SelfNormalizingLikelihood
+from logprob.objectives.structured import FenchelYoungLoss, MarginalLoss, StructuredLoss
 
 __all__ = [
     "GECO",
@@ -20,14 +28,22 @@ __all__ = [
     "CapacityELBO",
     "Divergence",
     "ExpectedLoss",
+    "FenchelYoungLoss",
     "Loss",
+    "MarginalLoss",
     "NegativeELBO",
     "NegativeIWAE",
     "NegativeLikelihoodBound",
     "NegativeLogLikelihood",
     "NegativeMixtureELBO",
     "Objective",
+    "PublishedSubsetLoss",
+    "SelectionLoss",
     "SelfNormalizingLikelihood",
     "SquaredDistance",
+    "StructuredLoss",
     "divergence",
+    "published_edge_divergence",
+    "published_edge_error",
+    "published_subset_divergence",
 ]

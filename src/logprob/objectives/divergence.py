@@ -10,8 +10,9 @@ from torch.distributions import Distribution, kl_divergence
 
 from logprob.distributions import IntractableError, log_ratio
 from logprob.distributions.checks import categorical_divergence, has_categories
+from logprob.distributions.kl_bound import kl_bound
 
-Divergence = Literal["closed", "sampled", "sticking-the-landing", "categorical"]
+Divergence = Literal["closed", "sampled", "sticking-the-landing", "categorical", "bound"]
 DIVERGENCES: tuple[str, ...] = get_args(Divergence)
 SAMPLED = ("sampled", "sticking-the-landing")
 
@@ -23,7 +24,8 @@ def divergence(how: Divergence, q: Distribution, p: Distribution, z: Tensor | No
         how: ``"closed"``: exact, where ``q`` and ``p`` have a closed form; ``"sampled"``: ``log q(z) - log p(z)``;
             ``"sticking-the-landing"``: the same, its gradient by way of ``z`` alone; ``"categorical"``: exact, of the
             laws of the categories, for relaxations whose category probabilities are known. It is not the divergence of
-            the relaxed laws; where continuous variables have no categories, it is the closed one.
+            the relaxed laws; where continuous variables have no categories, it is the closed one; ``"bound"``: what the
+            divergence is at most, the closed one where there is one.
         q: posterior, batch shape ``(B, V)``.
         p: prior, batch shape ``(V,)``.
         z: samples of ``q``, ``(S, B, V, *event)``, where they are needed.
@@ -46,11 +48,11 @@ def divergence(how: Divergence, q: Distribution, p: Distribution, z: Tensor | No
     if how == "categorical" and has_categories(q):
         return categorical_divergence(q, p).sum(-1)
     try:
-        return kl_divergence(q, p).sum(-1)
+        return (kl_bound if how == "bound" else kl_divergence)(q, p).sum(-1)
     except NotImplementedError as error:
         raise IntractableError(
-            f"kl 'closed' is not there for {type(q).__name__}; take 'sampled', or 'categorical' where the "
-            f"probabilities of the categories are known ({error})"
+            f"kl {how!r} is not there for {type(q).__name__}; take 'sampled', or 'categorical' where the "
+            f"probabilities of the categories are known, or 'bound' where a bound is ({error})"
         ) from None
 
 

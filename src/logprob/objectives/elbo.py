@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from logprob.batch import Batch
-from logprob.distributions.checks import check_latent, has_categories, refuse_context
+from logprob.distributions.checks import check_latent, has_structure, is_drawn_by_gradient, refuse_context
 from logprob.gradients import GradientEstimator, PathwiseGradient, Reparameterized
 from logprob.objectives.base import Loss
 from logprob.objectives.divergence import SAMPLED, Divergence, check_divergences, divergence, each_divergence
@@ -33,19 +33,24 @@ class NegativeELBO(nn.Module):
 
     ``E_q`` is over S samples. Its gradient with respect to the posterior is the estimator's: through relaxed samples
     (:class:`~logprob.gradients.Reparameterized`), or by any other of :mod:`logprob.gradients` and
-    :mod:`logprob.simplex`. Latent variables without categories are always reparameterised.
+    :mod:`logprob.simplex` and, for subsets, trees and other structures, :mod:`logprob.discrete`. Continuous latent
+    variables are always reparameterised.
 
     With relaxed samples and ``kl="categorical"`` the value bounds nothing; people train with it all the same. What the
-    *discrete* model is worth is told by :class:`~logprob.metrics.DiscreteBound`.
+    *discrete* model is worth is told by :class:`~logprob.metrics.DiscreteBound`. Nor is the value a bound where the
+    gradient draws from another law than the posterior, as ``ByPerturbation`` does for subsets and trees;
+    :class:`~logprob.metrics.EvidenceBounds` draws from the posterior itself.
 
     Args:
         kl: see :func:`~logprob.objectives.divergence`; one name, or one for each group of latent variables.
-        gradient: of the expectation over relaxed categories; reparameterised if omitted.
+        gradient: of the expectation over relaxed categories or over structures; reparameterised if omitted, which
+            structures are not.
         samples: S.
 
     Raises:
         ValueError: if a number or a name is out of its range; when called, if an estimator that draws one-hot samples
-            stands beside a sampled divergence, or one that is no sample beside several groups of categories.
+            stands beside a sampled divergence, one that is no sample beside several groups of categories or
+            structures, or none beside structures.
         TypeError: when called, if the model has no latent variables.
 
     Example:
@@ -93,9 +98,9 @@ class NegativeELBO(nn.Module):
         """Samples of each group, and the log-likelihood at them; no samples of a group that the estimator draws."""
         shape, gradient = torch.Size((self.samples,)), self.gradient
         if isinstance(gradient, PathwiseGradient):
-            z = [gradient.rsample(q, shape) if has_categories(q) else q.rsample(shape) for q in posteriors]
+            z = [gradient.rsample(q, shape) if is_drawn_by_gradient(q) else q.rsample(shape) for q in posteriors]
             return list(z), model.log_likelihood(x, z)
-        (index,) = (number for number, q in enumerate(posteriors) if has_categories(q))
+        (index,) = (number for number, q in enumerate(posteriors) if is_drawn_by_gradient(q))
         rest: list[Any] = [None if number == index else q.rsample(shape) for number, q in enumerate(posteriors)]
 
         def log_likelihood(value: Tensor) -> Tensor:
@@ -105,13 +110,17 @@ class NegativeELBO(nn.Module):
         return rest, gradient(posteriors[index], log_likelihood, shape)
 
     def _check_samples(self, posteriors: list[Distribution], names: list[Divergence]) -> None:
-        relaxed = [name for q, name in zip(posteriors, names, strict=True) if has_categories(q)]
-        if self.gradient.value == "one-hot" and any(name in SAMPLED for name in relaxed):
+        structures = any(has_structure(q) for q in posteriors)
+        drawn = [name for q, name in zip(posteriors, names, strict=True) if is_drawn_by_gradient(q)]
+        own = type(self.gradient).__name__
+        if structures and isinstance(self.gradient, Reparameterized):
+            raise ValueError(f"structures are not reparameterised: {type(self).__name__} needs a gradient")
+        if (structures or self.gradient.value == "one-hot") and any(name in SAMPLED for name in drawn):
             raise ValueError(
-                f"{type(self.gradient).__name__} draws one-hot samples, which have no relaxed density; "
-                "use kl='closed' or 'categorical' beside it"
+                f"{own} draws one-hot samples or structures, which have no relaxed density; "
+                "use kl='closed', 'categorical' or 'bound' beside it"
             )
-        if not isinstance(self.gradient, PathwiseGradient) and len(relaxed) != 1:
+        if not isinstance(self.gradient, PathwiseGradient) and len(drawn) != 1:
             raise ValueError(
-                f"{type(self.gradient).__name__} takes one group of categorical variables, the model has {len(relaxed)}"
+                f"{own} takes one group of categorical or structured variables, the model has {len(drawn)}"
             )
