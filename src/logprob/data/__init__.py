@@ -1,6 +1,7 @@
 """Data sets: declared rules, checked files, splits and standardisation that travel with the results.
 
-- generated: :class:`Synthetic2D`, sixteen planar laws with their true densities; :class:`GaussianNoise`
+- generated: :class:`Synthetic2D`, sixteen planar laws with their true densities; :class:`GaussianNoise`;
+  :class:`TerrainMaps` with their cheapest paths, :class:`GraphLayouts` of hidden trees, :class:`PlantedReviews`
 - with scikit-learn: :class:`Digits`, :class:`PermutedDigits`, :class:`OrderedDigits`, :class:`Wine`,
   :class:`BreastCancer`, real and on every machine
 - from files: :class:`DEBD` (binary), :class:`IdxImages` (MNIST, Fashion-MNIST), :class:`CIFAR10`,
@@ -8,18 +9,22 @@
 - what a model sees of the images of another source: :class:`ScaledImages`, :class:`BinaryImages`,
   :class:`SampledBinaryImages`, :class:`ResizedImages`, :class:`ImageCompletion`
 - changes of training images: :class:`RandomCrop`, :class:`FlipAndTranslate`
+- from files, with a structure to find: :class:`WarcraftMaps`; :class:`BeerReviews` and :class:`Sentiment`, for whose
+  words there is :func:`read_word_vectors`
 
 Files are looked for in the folder given, in ``LOGPROB_DATA`` and in the cache folder; none is downloaded.
 """
 
 from logprob.data.augmentation import Augmentation, FlipAndTranslate, RandomCrop
 from logprob.data.base import Dataset, DataSource
+from logprob.data.beer import BeerReviews
 from logprob.data.bundled import BreastCancer, Digits, OrderedDigits, PermutedDigits, Wine
 from logprob.data.celeba import CelebA
 from logprob.data.cifar import CIFAR10
 from logprob.data.completion import ImageCompletion, whole_images
 from logprob.data.debd import DEBD
 from logprob.data.files import CorruptDataError, MissingDataError, cache_dir, search_roots
+from logprob.data.graph_layouts import GraphLayouts
 from logprob.data.idx import read_idx
 from logprob.data.imagenet import DownsampledImageNet
 from logprob.data.images import IdxImages
@@ -28,14 +33,19 @@ from logprob.data.omniglot import Omniglot
 from logprob.data.omniglot28 import Omniglot28
 from logprob.data.pixels import BinaryImages, PreparedImages, ResizedImages, SampledBinaryImages, ScaledImages
 from logprob.data.planar_law import PlanarLaw
+from logprob.data.planted import PlantedReviews
+from logprob.data.sentiment import Sentiment
 from logprob.data.splits import content_sha256
 from logprob.data.synthetic import Synthetic2D
 from logprob.data.tables import Table
+from logprob.data.terrain_maps import TerrainMaps, WarcraftMaps
+from logprob.data.word_vectors import read_word_vectors
 
 __all__ = [
     "CIFAR10",
     "DEBD",
     "Augmentation",
+    "BeerReviews",
     "BinaryImages",
     "BreastCancer",
     "CelebA",
@@ -46,6 +56,7 @@ __all__ = [
     "DownsampledImageNet",
     "FlipAndTranslate",
     "GaussianNoise",
+    "GraphLayouts",
     "IdxImages",
     "ImageCompletion",
     "MissingDataError",
@@ -54,17 +65,22 @@ __all__ = [
     "OrderedDigits",
     "PermutedDigits",
     "PlanarLaw",
+    "PlantedReviews",
     "PreparedImages",
     "RandomCrop",
     "ResizedImages",
     "SampledBinaryImages",
     "ScaledImages",
+    "Sentiment",
     "Synthetic2D",
     "Table",
+    "TerrainMaps",
+    "WarcraftMaps",
     "Wine",
     "cache_dir",
     "content_sha256",
     "read_idx",
+    "read_word_vectors",
     "search_roots",
     "whole_images",
 ]

@@ -11,12 +11,18 @@ import numpy as np
 
 from logprob.data.base import Dataset, DataSource
 from logprob.data.files import CorruptDataError, Origin, find_files
-from logprob.data.reviews import RESERVED, Text, encoded, generated_reviews, read_lines, reviews_dataset
-from logprob.data.word_vectors import word_numbers
+from logprob.data.reviews import (
+    RESERVED,
+    Text,
+    encoded,
+    frequent_words,
+    generated_reviews,
+    read_lines,
+    reviews_dataset,
+)
 
 RULE = "beer-reviews/1"
 ASPECTS = ("appearance", "aroma", "palate", "taste")
-VECTORS = "review+wiki.filtered.200.txt"
 
 
 @dataclass(frozen=True)
@@ -24,10 +30,9 @@ class BeerReviews(DataSource):
     """Reviews of beer: which ten words tell the score of one aspect?
 
     ``Batch.x`` are word numbers, int64 ``(N, length)``: 0 pads at the front, 1 is kept for a start, 2 is an unknown
-    word, and the words of the file of vectors follow in its order (:class:`WordVectors` reads the vectors themselves).
-    The first ``length`` words of a review count. ``Batch.target`` is the score of the aspect in [0, 1], ``(N,)``.
-    ``Batch.context`` says which words people marked as speaking of the aspect, bool ``(N, length)``. It is for metrics;
-    no model may see it.
+    word, then the words of the training rows, the most frequent first. The first ``length`` words of a review count.
+    ``Batch.target`` is the score of the aspect in [0, 1], ``(N,)``. ``Batch.context`` says which words people marked as
+    speaking of the aspect, bool ``(N, length)``. It is for metrics; no model may see it.
 
     Half of the held-out reviews validate. The other half is test, and the annotated reviews come after it; only they
     have marks.
@@ -35,7 +40,8 @@ class BeerReviews(DataSource):
     Files, in ``beer/`` or right in the folder, packed with gzip or not: ``reviews.aspect1.train.txt`` and
     ``reviews.aspect1.heldout.txt``, a line ``y0 y1 y2 y3 y4<TAB>words`` for each review; ``annotations.json``, on each
     line an object with words ``x``, scores ``y`` and, under the number of each aspect, a list of ranges
-    ``[start, end)``; ``review+wiki.filtered.200.txt``, a line ``word v_1 ... v_d`` for each word.
+    ``[start, end)``. For vectors of the words, such as those of ``review+wiki.filtered.200.txt``, see
+    :func:`read_word_vectors`.
 
     Args:
         aspect: 0 appearance, 1 aroma, 2 palate or 3 taste.
@@ -71,23 +77,27 @@ class BeerReviews(DataSource):
             CorruptDataError: if a line is not what it should be.
         """
         found = find_files(ORIGIN, _layouts(self.aspect), root)
-        train, heldout, annotated, vectors = (found.path(name) for name in found.names)
-        numbers, rest = word_numbers(vectors), _reviews(heldout, self.aspect)
-        order = np.random.RandomState(self.seed).permutation(len(rest))
-        valid, test = ([rest[i] for i in half] for half in np.array_split(order, 2))
-        marked = _annotations(annotated, self.aspect)
-        texts = (_reviews(train, self.aspect), valid, test + marked)
+        train, heldout = (_reviews(found.path(name), self.aspect) for name in found.names[:2])
+        marked = _annotations(found.path(found.names[2]), self.aspect)
+        order = np.random.RandomState(self.seed).permutation(len(heldout))
+        valid, test = ([heldout[i] for i in half] for half in np.array_split(order, 2))
+        numbers = frequent_words(train, minimum_count=1)
         split = {"rule": "halves of the held-out reviews; the annotated ones end the test rows", "seed": self.seed}
         return reviews_dataset(
             self._name,
             RULE,
-            [encoded(part, numbers, self.length) for part in texts],
-            1 + max(numbers.values(), default=RESERVED - 1),
+            [encoded(part, numbers, self.length) for part in (train, valid, test + marked)],
+            RESERVED + len(numbers),
             split,
             files=found.describe(),
             aspect=ASPECTS[self.aspect],
             annotated=len(marked),
         )
+
+    def vocabulary(self, root: str | Path | None = None) -> dict[str, int]:
+        """Numbers of the words of the training rows; arguments and errors as in :meth:`load`."""
+        found = find_files(ORIGIN, _layouts(self.aspect), root)
+        return frequent_words(_reviews(found.path(found.names[0]), self.aspect), minimum_count=1)
 
     def stand_in(self, rows: int = 200, root: str | Path | None = None) -> Dataset:
         """Random words of the right width; no file is needed."""
@@ -107,7 +117,7 @@ ORIGIN = Origin(
 
 
 def _layouts(aspect: int) -> list[list[str]]:
-    names = [f"reviews.aspect{aspect}.train.txt", f"reviews.aspect{aspect}.heldout.txt", "annotations.json", VECTORS]
+    names = [f"reviews.aspect{aspect}.train.txt", f"reviews.aspect{aspect}.heldout.txt", "annotations.json"]
     ends = (("", ""), (".gz", ""), (".gz", ".gz"))  # of the texts, and of the annotations
     return [
         [folder + name + (notes if name.endswith(".json") else texts) for name in names]

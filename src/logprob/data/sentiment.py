@@ -21,7 +21,6 @@ from logprob.data.reviews import (
     reviews_dataset,
 )
 from logprob.data.splits import seeded_split
-from logprob.data.word_vectors import find_word_vectors, word_numbers
 
 RULE = "sentiment/1"
 FOLDER = "text_sentiment"
@@ -56,8 +55,6 @@ class Sentiment(DataSource):
         name: "sst5" or "rt_polarity".
         neutral: neutral sentences around each one, SST-5 only.
         minimum_count: how often a word must occur in the training rows to be known.
-        vectors: a file of word vectors whose words, in its order, are the vocabulary instead;
-            :class:`WordVectors` reads the vectors.
         length: words of a row, by default those of the longest training row.
         seed: of the split, and of the sentences put together.
 
@@ -76,7 +73,6 @@ class Sentiment(DataSource):
     name: Literal["sst5", "rt_polarity"] = "sst5"
     neutral: int = 0
     minimum_count: int = 2
-    vectors: str | None = None
     length: int | None = None
     seed: int = 0
 
@@ -95,19 +91,23 @@ class Sentiment(DataSource):
             CorruptDataError: if a line is not what it should be.
         """
         found = self._find(root)
-        parts = self._treebank(found) if self.name == "sst5" else self._polarity(found)
-        numbers = self._numbers(parts[0], root)
+        parts = self._texts(found)
+        numbers = frequent_words(parts[0], self.minimum_count)
         length = self.length or max(len(text.words) for text in parts[0])
         rule = "as published" if self.name == "sst5" else "RandomState(seed).permutation: valid, test, train"
         return reviews_dataset(
             self._name,
             RULE,
             [encoded(part, numbers, length) for part in parts],
-            1 + max(numbers.values(), default=RESERVED - 1),
+            RESERVED + len(numbers),
             {"rule": rule, "seed": self.seed},
             files=found.describe(),
-            vocabulary=self.vectors or f"words that occur {self.minimum_count} times in the training rows",
+            minimum_count=self.minimum_count,
         )
+
+    def vocabulary(self, root: str | Path | None = None) -> dict[str, int]:
+        """Numbers of the words, as :func:`read_word_vectors` takes them; arguments and errors as in :meth:`load`."""
+        return frequent_words(self._texts(self._find(root))[0], self.minimum_count)
 
     def stand_in(self, rows: int = 200, root: str | Path | None = None) -> Dataset:
         """Random words; no file is needed."""
@@ -124,10 +124,8 @@ class Sentiment(DataSource):
         origin = Origin(self.name, SOURCES[self.name], "for research; cite the papers", "PlantedReviews (generated)")
         return find_files(origin, layouts, root)
 
-    def _numbers(self, train: list[Text], root: str | Path | None) -> dict[str, int]:
-        if self.vectors is None:
-            return frequent_words(train, self.minimum_count)
-        return word_numbers(find_word_vectors(self.vectors, root))
+    def _texts(self, found: FoundFiles) -> list[list[Text]]:
+        return self._treebank(found) if self.name == "sst5" else self._polarity(found)
 
     def _treebank(self, found: FoundFiles) -> list[list[Text]]:
         parts = [_labelled(found.path(name)) for name in found.names]

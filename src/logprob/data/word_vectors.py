@@ -1,128 +1,64 @@
-"""A vector for every word number: read from a file, or drawn."""
+"""Word vectors from a text file, for the words of a data set."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from logprob.data.files import CorruptDataError, MissingDataError, Origin, find_files
+from logprob.data.files import CorruptDataError
 from logprob.data.reviews import RESERVED, read_lines
 
 
-@dataclass(frozen=True)
-class RandomVectors:
-    """Independent normal vectors of mean square length 1, and zeros for padding.
+def read_word_vectors(path: str | Path, numbers: Mapping[str, int]) -> NDArray[np.float32]:
+    """The vectors of a vocabulary from a text file with a line ``word v_1 ... v_d`` for each word.
+
+    Saved with ``numpy.save``, they are what :class:`logprob.nn.WordVectors` reads.
 
     Args:
-        dimension: of a vector.
-        seed: of the vectors; torch's global generator is not touched.
+        path: of the file, packed with gzip or not. A first line ``count d`` is passed over; of a word that is there
+            twice the first vector counts.
+        numbers: of the words, such as ``Sentiment().vocabulary()`` gives.
+
+    Returns: an array ``(categories, d)``; zeros for padding, start, the unknown word and words that the file has not.
 
     Raises:
-        ValueError: if ``dimension`` is not positive.
+        CorruptDataError: if the vector of a word is no numbers, or of another length than the first one.
+        ValueError: if the file has none of the words.
 
     Example:
-        >>> RandomVectors(50)(categories=2003).shape
-        torch.Size([2003, 50])
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "vectors.txt").write_text("beer 0.5 1\\nale 0 2\\n")
+        ...     read_word_vectors(Path(folder, "vectors.txt"), {"ale": 3, "dark": 4}).tolist()
+        [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 2.0], [0.0, 0.0]]
     """
-
-    dimension: int = 50
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.dimension < 1:
-            raise ValueError(f"dimension must be at least 1, got {self.dimension}")
-
-    def __call__(self, categories: int) -> Tensor:
-        """Vectors of all word numbers ``0..categories-1``, float32 ``(categories, dimension)``."""
-        generator = torch.Generator().manual_seed(self.seed)
-        vectors = torch.randn(categories, self.dimension, generator=generator) / self.dimension**0.5
-        vectors[0] = 0.0
-        return vectors
+    found = _found(Path(path), numbers)
+    if not found:
+        raise ValueError(f"{path} has none of the {len(numbers)} words")
+    dimensions = len(next(iter(found.values())))
+    vectors = np.zeros((1 + max(numbers.values(), default=RESERVED - 1), dimensions), dtype=np.float32)
+    for word, vector in found.items():
+        if len(vector) != dimensions:
+            raise CorruptDataError(f"{path}: expected {dimensions} numbers after {word!r}, got {len(vector)}")
+        vectors[numbers[word]] = vector
+    return vectors
 
 
-@dataclass(frozen=True)
-class WordVectors:
-    """The vectors of a text file, a line ``word v_1 ... v_d`` each; a first line ``count d`` is passed over.
-
-    The first word of the file has number 3, as in the data sets whose vocabulary is that file; padding, start and
-    unknown words have zeros.
-
-    Args:
-        path: of the file, with or without ``.gz``, found as data files are.
-        fallback: what gives vectors where there is no such file: for smoke runs of a recipe whose data set needs the
-            file anyway.
-
-    Example:
-        >>> WordVectors("beer/review+wiki.filtered.200.txt", fallback=RandomVectors(200))(categories=10).shape
-        torch.Size([10, 200])
-    """
-
-    path: str
-    fallback: RandomVectors | None = None
-
-    def __call__(self, categories: int) -> Tensor:
-        """Zeros for the numbers 0, 1 and 2, and the first ``categories - 3`` vectors; float32 ``(categories, d)``.
-
-        Raises:
-            MissingDataError: if the file is not found, and there is no fallback.
-            CorruptDataError: if a line is no word with numbers, as many as in the others.
-            ValueError: if the file has fewer words.
-        """
-        try:
-            path = find_word_vectors(self.path)
-        except MissingDataError:
-            if self.fallback is None:
-                raise
-            return self.fallback(categories)
-        words = categories - RESERVED
-        rows = [_numbers(path, word, rest) for word, rest in islice(_lines(path), words)]
-        if len(rows) < max(words, 1):
-            raise ValueError(f"{path} has {len(rows)} words, and {words} were asked for")
-        if len({len(row) for row in rows}) > 1:
-            raise CorruptDataError(f"{path}: expected vectors of one length, got {sorted({len(r) for r in rows})}")
-        vectors = torch.from_numpy(np.stack(rows))
-        return torch.cat([vectors.new_zeros(RESERVED, vectors.shape[1]), vectors])
+def _found(path: Path, numbers: Mapping[str, int]) -> dict[str, NDArray[Any]]:
+    found: dict[str, NDArray[Any]] = {}
+    for line, text in enumerate(read_lines(path)):
+        word, _, rest = text.rstrip().partition(" ")
+        header = line == 0 and word.isdigit() and rest.isdigit()
+        if word in numbers and word not in found and not header:
+            found[word] = _parsed(path, word, rest)
+    return found
 
 
-def find_word_vectors(path: str, root: str | Path | None = None) -> Path:
-    """Where the file is.
-
-    Args:
-        path: below one of the folders of data, or absolute; with or without ``.gz``.
-        root: searched before the other folders.
-
-    Raises:
-        MissingDataError: if it is nowhere.
-    """
-    plain = path.removesuffix(".gz")
-    origin = Origin("word vectors", "any text file with a line `word v_1 ... v_d` for every word")
-    found = find_files(origin, [[plain], [f"{plain}.gz"]], root)
-    return found.path(found.names[0])
-
-
-def word_numbers(path: Path) -> dict[str, int]:
-    """Numbers of the words of a file of vectors, by line; of a word that is there twice the first."""
-    numbers: dict[str, int] = {}
-    for number, (word, _) in enumerate(_lines(path), RESERVED):
-        numbers.setdefault(word, number)
-    return numbers
-
-
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Word and rest of each line."""
-    for number, line in enumerate(read_lines(path)):
-        word, _, rest = line.rstrip().partition(" ")
-        if number or len(rest.split()) > 1 or not (word + rest).isdigit():  # else a header: count and length
-            yield word, rest
-
-
-def _numbers(path: Path, word: str, rest: str) -> np.ndarray:
+def _parsed(path: Path, word: str, rest: str) -> NDArray[Any]:
     try:
         return np.array(rest.split(), dtype=np.float32)
     except ValueError as error:

@@ -3,18 +3,25 @@
 from logprob.metrics.base import Metric
 from logprob.metrics.bound import LikelihoodBound
 from logprob.metrics.discrete_bound import DiscreteBound
+from logprob.metrics.edges import EdgeScores
 from logprob.metrics.expected_value import ExpectedValue
 from logprob.metrics.latent import EvidenceBounds, RelaxedSamples, VanishingGradients
 from logprob.metrics.likelihood import LogLikelihood, log_prob_rows
+from logprob.metrics.paths import PathQuality
+from logprob.metrics.selection import PredictionError, SubsetPrecision
 
 __all__ = [
     "DiscreteBound",
+    "EdgeScores",
     "EvidenceBounds",
     "ExpectedValue",
     "LikelihoodBound",
     "LogLikelihood",
     "Metric",
+    "PathQuality",
+    "PredictionError",
     "RelaxedSamples",
+    "SubsetPrecision",
     "VanishingGradients",
     "log_prob_rows",
 ]
