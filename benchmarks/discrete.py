@@ -24,10 +24,18 @@ from scipy.sparse.csgraph import dijkstra, minimum_spanning_tree
 from timing import processor, take_turns
 from torch import Tensor
 
-from logprob.discrete import AIMLE, IMLE, Gumbel, Identity, Normal, PerturbAndMAP, PerturbedOptimizer, SumOfGamma
-from logprob.discrete.noise import Noise
-from logprob.discrete.solvers import Assignment, GridPath, PythonSolver, Solver, SpanningTree, TopK
-from logprob.discrete.solvers.spanning_tree import matrix_of
+from logprob.discrete.identity import Identity
+from logprob.discrete.implicit import AIMLE, IMLE
+from logprob.discrete.noise import Gumbel, Noise, Normal
+from logprob.discrete.perturb_and_map import PerturbAndMAP
+from logprob.discrete.perturbed import PerturbedOptimizer
+from logprob.discrete.solvers.assignment import Assignment
+from logprob.discrete.solvers.base import Solver
+from logprob.discrete.solvers.grid_path import GridPath
+from logprob.discrete.solvers.python import PythonSolver
+from logprob.discrete.solvers.spanning_tree import SpanningTree, matrix_of
+from logprob.discrete.solvers.top_k import TopK
+from logprob.discrete.sum_of_gamma import SumOfGamma
 from logprob.gradients import PathwiseGradient
 
 try:
@@ -89,7 +97,7 @@ def layers(rows: int, samples: int) -> Mapping[str, Step]:
     return {"two bare solves": bare(rows, samples, solver), **steps}
 
 
-class BestItems(optModel):  # type: ignore[misc]
+class BestItems(optModel):
     """`best_items` in the form that PyEPO asks for."""
 
     def _getModel(self) -> tuple[None, range]:

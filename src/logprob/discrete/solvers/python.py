@@ -243,6 +243,8 @@ def _check_picklable(function: Callable[..., Any]) -> None:
 
 def _cut(scores: NDArray[Any], rows: dict[str, Tensor], shared: dict[str, Any]) -> list[Instance]:
     """Arrays of each instance."""
+    if not rows:
+        return [(row, shared) for row in scores]
     arrays = {name: _to_numpy(tensor) for name, tensor in rows.items()}
     return [(row, {**{name: array[i] for name, array in arrays.items()}, **shared}) for i, row in enumerate(scores)]
 
