@@ -26,7 +26,7 @@ BELOW = {
     "objectives": {"batch", "distributions", "transforms", "gradients"} | ROOMS,
     "data": {"batch", "distributions", "transforms"},  # no room: data know of no model
     "metrics": {"batch", "distributions", "transforms", "gradients"},
-    "testing": {"batch", "distributions", "transforms", "objectives"},
+    "testing": {"batch", "discrete", "distributions", "transforms", "objectives"},
 }
 BELOW["experiments"] = set(BELOW)
 HEAVY = ("lightning_fabric", "matplotlib", "sklearn", "yaml", "rich", "jsonargparse", "networkx", "pyro")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import nn
 from torch.distributions import constraints
 
+from logprob.discrete.solvers import Solver
 from logprob.distributions import DistributionModule, IntractableError, UnnormalizedDistribution
 from logprob.objectives import Batch, Loss, NegativeLogLikelihood
-from logprob.testing import check_distribution, check_objective, check_transform
+from logprob.testing import check_distribution, check_objective, check_solver, check_transform
 from logprob.transforms import Affine
 
 
@@ -157,3 +160,66 @@ class Conditional(DistributionModule):
 
 def test_conditional_module():
     check_distribution(Conditional, torch.randn(5), context=torch.randn(5, 2))
+
+
+@dataclass(frozen=True)
+class Faulty(Solver):
+    """One of n, with a fault."""
+
+    fault: str = ""
+
+    def __call__(self, scores, **_):
+        z = torch.nn.functional.one_hot(scores.argmax(-1), scores.shape[-1]).to(scores.dtype)
+        match self.fault:
+            case "shape":
+                return z.unsqueeze(0)
+            case "gradient":
+                return z + 0 * scores
+            case "binary":
+                return 2 * z
+            case "NaN":
+                return z * torch.nan
+            case "in place":
+                scores.data.zero_()
+            case "batch":
+                return z.roll(int(scores.sum() > 0), -1) if scores.dim() > 1 else z
+            case "type":
+                return z.float()
+            case "worst":
+                return torch.nn.functional.one_hot(scores.argmin(-1), scores.shape[-1]).to(scores.dtype)
+            case "looking":
+                return z if (scores > 0).any() else z.clone()
+        return z
+
+    def states(self, event_shape):
+        return torch.eye(event_shape[-1])
+
+
+SCORES = torch.tensor([[0.5, 1.0, -1.0], [2.0, 2.0, 0.0], [0.0, 0.0, 3.0]])
+
+
+def test_accepts_a_sound_solver():
+    check_solver(Faulty(), SCORES)
+
+
+@pytest.mark.parametrize(
+    ("fault", "clause"),
+    [
+        ("shape", "answers must have shape"),
+        ("gradient", "without gradient"),
+        ("binary", "must be 0 or 1"),
+        ("NaN", "finite"),
+        ("in place", "must not change"),
+        ("batch", "must not depend on the others"),
+        ("type", "must be torch.float64"),
+        ("worst", "optimal"),
+    ],
+)
+def test_names_the_fault_of_a_solver(fault, clause):
+    with pytest.raises(AssertionError, match=clause):
+        check_solver(Faulty(fault), SCORES)
+
+
+def test_a_solver_that_looks_at_values_cannot_be_mapped():
+    with pytest.raises(RuntimeError, match="data-dependent"):
+        check_solver(Faulty("looking"), SCORES)

@@ -1,4 +1,4 @@
-"""Contract checks for your own distributions, transforms and objectives.
+"""Contract checks for your own distributions, transforms, objectives and solvers.
 
 Each function raises ``AssertionError`` that names the clause that is broken; call it from a test of your project.
 """
@@ -8,18 +8,20 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from logprob.batch import Batch
+from logprob.discrete.solvers import Solver
 from logprob.distributions import DistributionModule, IntractableError, UnnormalizedDistribution
 from logprob.objectives import Objective
 from logprob.transforms import Transform
 
-__all__ = ["check_distribution", "check_objective", "check_transform"]
+__all__ = ["check_distribution", "check_objective", "check_solver", "check_transform"]
 
 
 def check_distribution(
@@ -127,6 +129,132 @@ def check_objective(objective: Objective, make: Callable[[], DistributionModule]
         _check_reached(module)
         gradients.append(torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None]))
     _close(gradients[1], 3 * gradients[0], "the gradient must scale with the loss", 1e-4)
+
+
+def check_solver(
+    solver: Solver,
+    scores: Tensor,
+    states: Tensor | None = None,
+    *,
+    instance: Mapping[str, Any] | None = None,
+    compile_backend: str = "aot_eager",
+) -> None:
+    """Check a solver against the contract of :mod:`logprob.discrete.solvers`.
+
+    Shape, type and device of the answers, of any batch shape, of no instances, and of scores that are not contiguous;
+    no gradient, and no change of the scores; the same answer again, whatever the other instances of the batch are, and
+    by a copy and a pickle; the best of all states, in float32, float64 and bfloat16; and, if the solver is made of
+    torch operations, ``torch.vmap`` and ``torch.compile`` as one graph.
+
+    Args:
+        solver: the solver.
+        scores: at least two instances, ``(B, *event)``; some with ties make the check sharper.
+        states: all states, ``(M, *event)``; by default what ``solver.states`` lists, and no check if it cannot. Leave
+            them out, or pass those that fit all instances, where ``instance`` changes the set of states.
+        instance: further arguments of the solver; tensors have B in front.
+        compile_backend: backend of ``torch.compile``; ``"inductor"`` needs a C++ compiler.
+
+    Raises:
+        AssertionError: naming the clause.
+
+    Example:
+        >>> import torch
+        >>> from logprob.discrete.solvers.top_k import TopK
+        >>> check_solver(TopK(2), torch.randint(0, 3, (5, 4)).float())
+    """
+    given = dict(instance or {})
+    z = _check_answers(solver, scores, given)
+    _check_instances(solver, scores, given, z)
+    _check_solver_copies(solver, scores, given, z)
+    if states is None and not given:
+        states = _states_of(solver, scores.shape[1:])
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        _check_optimal(solver, scores.to(dtype), given, states)
+    if solver.in_torch:
+        _check_solver_transforms(solver, scores, given, z, compile_backend)
+    if torch.cuda.is_available():
+        there = {name: _map(value, Tensor.cuda) for name, value in given.items()}
+        _same_answers(solver(scores.cuda(), **there).cpu(), z, "a GPU must give the answers of the CPU")
+
+
+def _check_answers(solver: Solver, scores: Tensor, instance: dict[str, Any]) -> Tensor:
+    given = scores.clone().requires_grad_()
+    z = solver(given, **instance)
+    _require(torch.equal(given, scores), "a solver must not change its scores")
+    _require(z.shape == scores.shape, f"answers must have shape {tuple(scores.shape)}, got {tuple(z.shape)}")
+    _require(not z.requires_grad, "answers must be without gradient: an estimator gives it")
+    _require(bool(z.isfinite().all()), "answers must be finite")
+    _require(not solver.binary or bool(((z == 0) | (z == 1)).all()), "answers of a binary solver must be 0 or 1")
+    _same_answers(solver(scores, **instance), z, "the same scores must give the same answer again")
+    return z
+
+
+def _check_instances(solver: Solver, scores: Tensor, instance: dict[str, Any], z: Tensor) -> None:
+    """Any batch shape, any neighbours in it, any strides."""
+    for row in range(len(scores)):
+        own = {name: value[row] if isinstance(value, Tensor) else value for name, value in instance.items()}
+        one = solver(scores[row], **own)
+        _same_answers(one, z[row], f"instance {row} must not depend on the others of its batch")
+    views: dict[str, Callable[[Tensor], Tensor]] = {
+        "batch of two dimensions": lambda x: x.unsqueeze(1),
+        "reversed batch": lambda x: x.flip(0),
+        "batch of no instances": lambda x: x[:0],
+        "batch that is not contiguous": lambda x: torch.stack([x, x], -1)[..., 0],
+    }
+    for name, view in views.items():
+        got = solver(view(scores), **{key: _map(value, view) for key, value in instance.items()})
+        _same_answers(got, view(z), f"a {name} must give the same answers")
+
+
+def _check_solver_copies(solver: Solver, scores: Tensor, instance: dict[str, Any], z: Tensor) -> None:
+    _same_answers(copy.deepcopy(solver)(scores, **instance), z, "a deep copy must give the same answers")
+    _same_answers(pickle.loads(pickle.dumps(solver))(scores, **instance), z, "a pickle must give the same answers")
+
+
+def _check_optimal(solver: Solver, scores: Tensor, instance: dict[str, Any], states: Tensor | None) -> None:
+    z = solver(scores, **instance)
+    _require(z.dtype == scores.dtype, f"answers to {scores.dtype} must be {scores.dtype}, got {z.dtype}")
+    if states is None:
+        return
+    # Infinite scores times zeros are NaN; a large number ranks the states alike.
+    wide, every = scores.double().nan_to_num(posinf=1e6, neginf=-1e6).flatten(1), states.double().flatten(1)
+    known = {tuple(state) for state in every.tolist()}
+    missing = [row for row, answer in enumerate(z.double().flatten(1).tolist()) if tuple(answer) not in known]
+    _require(not missing, f"answers must be states; instances {missing[:5]} are none, in {scores.dtype}")
+    values = wide @ every.T if solver.maximize else -(wide @ every.T)
+    value = (wide * z.double().flatten(1)).sum(-1) * (1 if solver.maximize else -1)
+    short = (values.amax(-1) - value).clamp(min=0)
+    tolerance = 1e-5 * (1 + wide.abs().amax(-1))
+    _require(bool((short <= tolerance).all()), f"answers must be optimal; {short.max().item()} short in {scores.dtype}")
+
+
+def _check_solver_transforms(
+    solver: Solver, scores: Tensor, instance: dict[str, Any], z: Tensor, compile_backend: str
+) -> None:
+    rows = {name: value for name, value in instance.items() if isinstance(value, Tensor)}
+    rest = {name: value for name, value in instance.items() if name not in rows}
+    mapped = torch.func.vmap(lambda x, tensors: solver(x, **tensors, **rest))(scores, rows)
+    _same_answers(mapped, z, "torch.func.vmap must give the same answers")
+    torch.compiler.reset()  # the caller may check many solvers; each compiles the same lines
+    compiled = torch.compile(lambda x: solver(x, **instance), backend=compile_backend, fullgraph=True)
+    _same_answers(compiled(scores), z, "torch.compile must give the same answers")
+
+
+def _states_of(solver: Solver, event_shape: torch.Size) -> Tensor | None:
+    try:
+        return solver.states(event_shape)
+    except IntractableError:
+        return None
+
+
+def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    return change(value) if isinstance(value, Tensor) else value
+
+
+def _same_answers(got: Tensor, expected: Tensor, clause: str) -> None:
+    what = f"{clause}; expected {tuple(expected.shape)}, {expected.dtype}, got {tuple(got.shape)}, {got.dtype}"
+    _require(got.shape == expected.shape and got.dtype == expected.dtype, what)
+    _require(torch.equal(got, expected), f"{clause}; {int((got != expected).sum())} entries differ")
 
 
 def _density(distribution: Distribution) -> Callable[[Tensor], Tensor]:
