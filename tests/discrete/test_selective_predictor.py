@@ -9,7 +9,7 @@ from logprob.discrete.by_perturbation import ByPerturbation
 from logprob.discrete.implicit import AIMLE
 from logprob.discrete.selective_predictor import MARGIN, SelectivePredictor
 from logprob.discrete.straight_through import StraightThroughMarginals
-from logprob.nn import MLP, MaskedMeanPredictor, TokenSelector
+from logprob.nn import MLP, MaskedMeanPredictor, TokenSelector, WordVectors
 from logprob.objectives import Batch
 from logprob.objectives.selection import SelectionLoss
 from logprob.testing import check_objective
@@ -19,7 +19,7 @@ def model_of(k=2):
     return SelectivePredictor(
         50,
         k,
-        lambda categories: torch.randn(categories, 8, generator=torch.Generator().manual_seed(0)),
+        lambda words: WordVectors(words, 8),
         lambda dimensions: TokenSelector(dimensions, hidden=16, dropout=0.0),
         lambda dimensions: MaskedMeanPredictor(dimensions, hidden=8),
     )
@@ -46,7 +46,7 @@ def test_padding_that_is_needed_says_nothing():
     model, x = model_of(), texts(3, 7, 6)
     z = model.selection(x).sample()
     assert (z.sum(-1) == 2).all()
-    expected = model.predictor(model.table[x[:, -1:]], torch.full((3, 1), 0.5))
+    expected = model.predictor(model.words(x[:, -1:]), torch.full((3, 1), 0.5))
     torch.testing.assert_close(model.predict(x, z), expected)
 
 
@@ -107,7 +107,5 @@ def test_what_does_not_fit_is_refused():
         objective(MLP(3, 3), Batch(texts(), target=torch.rand(8)))
     with pytest.raises(ValueError, match="k must be at least 1"):
         model_of(0)
-    with pytest.raises(ValueError, match=r"vectors of shape \(50, dimensions\), got \(49, 4\)"):
-        SelectivePredictor(50, 2, lambda _: torch.randn(49, 4))
     with pytest.raises(ValueError, match="samples must be at least 1"):
         SelectionLoss(StraightThroughMarginals(), 0)

@@ -149,7 +149,10 @@ def test_options_of_the_perceptron():
         (lambda: ConvEncoder(784, 1, GREY, padding="full"), "padding must be 'same' or 'valid', got 'full'"),
         (lambda: ConvEncoder(784, 1, GREY, (32, 0)), "at least 1"),
         (lambda: ConvEncoder(784, 1, GREY, activation="sine"), "must be one of relu"),
-        (lambda: ConvEncoder(784, 1, GREY, init="keras"), "init must be one of torch, glorot, glorot-relu, he, got 'keras'"),
+        (
+            lambda: ConvEncoder(784, 1, GREY, init="keras"),
+            "init must be one of torch, glorot, glorot-relu, he, got 'keras'",
+        ),
         (lambda: ConvDecoder(5, 785, GREY), "multiple of the 784 pixels of an image, got 785"),
         (lambda: ConvDecoder(5, 9, (1, 3, 3)), "multiples of the strides' product, 4"),
         (lambda: ConvDecoder(5, 784, GREY, strides=(2, 2)), r"a stride for each of channels \[32, 64, 32\]"),

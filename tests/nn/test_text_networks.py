@@ -1,13 +1,14 @@
-"""Networks of texts: what padding may change, the weighted sum, starts."""
+"""Networks of texts: what padding may change, the weighted sum, fixed vectors, starts."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from logprob.nn import MaskedMeanPredictor, TokenSelector, start_from
+from logprob.nn import MaskedMeanPredictor, TokenSelector, WordVectors, start_from
 
 
 def test_padding_further_away_than_the_kernels_reach_changes_nothing():
@@ -41,6 +42,21 @@ def test_the_predictor_sees_the_weighted_sum():
     weights[:, :, 1:3] = 0.5
     mean = vectors[:, 1:3].mean(1)
     torch.testing.assert_close(predictor(vectors, weights)[2], predictor.network(mean).sigmoid().squeeze(-1))
+
+
+def test_word_vectors_are_fixed(tmp_path):
+    first = WordVectors(20, 4)
+    torch.randn(3)
+    assert torch.equal(first.vectors, WordVectors(20, 4).vectors)
+    assert not torch.equal(first.vectors, WordVectors(20, 4, seed=1).vectors)
+    assert not first.vectors[0].any()
+    assert not list(first.parameters())
+    table = np.arange(12, dtype=np.float32).reshape(3, 4)
+    np.save(tmp_path / "vectors.npy", table)
+    read = WordVectors(3, 4, tmp_path / "vectors.npy")
+    assert torch.equal(read(torch.tensor([[2, 0]]))[0], torch.tensor([[8.0, 9, 10, 11], [0, 0, 0, 0]]))
+    with pytest.raises(ValueError, match=r"expected word vectors of shape \(4, 4\)"):
+        WordVectors(4, 4, tmp_path / "vectors.npy")
 
 
 def test_starts_for_relus_have_twice_the_variance():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -11,21 +10,12 @@ from torch import Tensor, nn
 from logprob.discrete.k_subset import KSubset
 from logprob.distributions import DistributionModule
 from logprob.distributions.latent import check_counts
-from logprob.nn import MaskedMeanPredictor, TokenSelector
+from logprob.nn import MaskedMeanPredictor, TokenSelector, WordVectors
 
 PADDING = 0
 # Padding scores this much below anything that the selector says: no noise of a standard deviation of a few makes up for
 # it, and it does not outweigh the tokens in a norm of the scores.
 MARGIN = 20.0
-
-
-@runtime_checkable
-class Vectors(Protocol):
-    """Anything that gives the vectors of a vocabulary."""
-
-    def __call__(self, categories: int) -> Tensor:
-        """Shape ``(categories, dimensions)``."""
-        ...
 
 
 class SelectivePredictor(DistributionModule):
@@ -36,42 +26,37 @@ class SelectivePredictor(DistributionModule):
     Args:
         categories: size of the vocabulary, padding included.
         k: tokens to look at.
-        vectors: of the tokens; they are not trained, and that of padding is set to 0.
+        words: makes a network of ``(categories,)`` that gives tokens their vectors, and says their ``dimensions``.
         selector: makes a network of ``(dimensions,)`` to be called with vectors ``(B, T, dimensions)`` and a mask.
         predictor: makes a network of ``(dimensions,)`` to be called with vectors and weights ``(..., B, T)``.
 
     Raises:
-        ValueError: if a number is below 1, or there is not one vector a token.
+        ValueError: if a number is below 1.
 
     References:
         Chen, Song, Wainwright and Jordan, "Learning to Explain", ICML 2018.
 
     Example:
-        >>> model = SelectivePredictor(100, k=2, vectors=lambda categories: torch.randn(categories, 8))
+        >>> model = SelectivePredictor(100, k=2)
         >>> x = torch.tensor([[0, 0, 5, 17, 3], [9, 8, 7, 6, 5]])
         >>> z = model.selection(x).sample()
         >>> z[0, :2], model.predict(x, z).shape
         (tensor([0., 0.]), torch.Size([2]))
     """
 
-    table: Tensor
-
     def __init__(
         self,
         categories: int,
         k: int,
-        vectors: Vectors,
+        words: Callable[[int], WordVectors] = WordVectors,
         selector: Callable[[int], nn.Module] = TokenSelector,
         predictor: Callable[[int], nn.Module] = MaskedMeanPredictor,
     ) -> None:
         super().__init__()
         check_counts(categories=categories, k=k)
         self.categories, self.k = categories, k
-        table = vectors(categories).to(torch.get_default_dtype())
-        if table.dim() != 2 or len(table) != categories:
-            raise ValueError(f"expected vectors of shape ({categories}, dimensions), got {tuple(table.shape)}")
-        self.register_buffer("table", table.index_fill(0, torch.tensor(PADDING), 0.0))
-        self.selector, self.predictor = selector(table.shape[1]), predictor(table.shape[1])
+        self.words = words(categories)
+        self.selector, self.predictor = selector(self.words.dimensions), predictor(self.words.dimensions)
 
     def initialize(self, x: Tensor) -> None:
         """Look at training rows; nothing depends on them.
@@ -102,11 +87,11 @@ class SelectivePredictor(DistributionModule):
     def scores(self, x: Tensor) -> Tensor:
         """Scores ``(B, T)`` of the tokens; those of padding are constants below all others."""
         mask = x != PADDING
-        scores: Tensor = self.selector(self.table[x], mask)
+        scores: Tensor = self.selector(self.words(x), mask)
         return torch.where(mask, scores, scores.detach().amin(-1, keepdim=True) - MARGIN)
 
     def predict(self, x: Tensor, z: Tensor) -> Tensor:
         """Predictions ``(..., B)`` from the tokens ``z``, ``(..., B, T)``, of texts ``(B, T)``."""
         weights = z * (x != PADDING) / self.k
-        prediction: Tensor = self.predictor(self.table[x], weights)
+        prediction: Tensor = self.predictor(self.words(x), weights)
         return prediction

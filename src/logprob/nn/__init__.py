@@ -8,6 +8,7 @@ from logprob.nn.mlp import MLP, Nonlinearity, SignedMLP
 from logprob.nn.residual import CostNetwork, ResNet18
 from logprob.nn.start import Start, start_from
 from logprob.nn.token_selector import MaskedMeanPredictor, TokenSelector
+from logprob.nn.word_vectors import WordVectors
 
 __all__ = [
     "MLP",
@@ -26,6 +27,7 @@ __all__ = [
     "SignedMLP",
     "Start",
     "TokenSelector",
+    "WordVectors",
     "directed_edges",
     "start_from",
 ]

@@ -29,7 +29,7 @@ class SelectionLoss(nn.Module):
         >>> import torch
         >>> from logprob.discrete.selective_predictor import SelectivePredictor
         >>> from logprob.discrete.straight_through import StraightThroughMarginals
-        >>> model = SelectivePredictor(100, k=2, vectors=lambda categories: torch.randn(categories, 8))
+        >>> model = SelectivePredictor(100, k=2)
         >>> batch = Batch(torch.randint(1, 100, (8, 6)), target=torch.rand(8))
         >>> SelectionLoss(StraightThroughMarginals())(model, batch).value.shape
         torch.Size([])
