@@ -16,7 +16,7 @@ from logprob.metrics.latent import slices, standard_error
 
 @dataclass(frozen=True)
 class EdgeScores:
-    """Compares the edges that a model chooses, ``model.posteriors(x)[0].mode``, with those in ``target``.
+    """Compares the edges that a model chooses, the mode of ``model.posteriors(x)[0]``, with those in ``target``.
 
     ``edge_accuracy``: share of the pairs of vertices that are right; ``edge_precision``: share of the chosen edges that
     are true, 0 where none is chosen; ``edge_recall``: share of the true edges that are chosen. Each is a mean over the
@@ -60,7 +60,8 @@ class EdgeScores:
 
 def _edges(model: Any, x: Tensor) -> Tensor:
     mode: Tensor = model.posteriors(x)[0].mode
-    return mode.double()
+    edges = model.edges(mode) if hasattr(model, "edges") else mode
+    return edges.double()
 
 
 def _scores(chosen: Tensor, truth: Tensor) -> dict[str, float]:
