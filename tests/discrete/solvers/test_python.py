@@ -117,15 +117,15 @@ def test_exceptions_are_chained(moods, backend):
 
 
 def test_a_hang():
-    with PythonSolver(moody, backend="processes", workers=2, timeout=0.5) as solver:
+    with PythonSolver(moody, backend="processes", workers=2, timeout=1.0) as solver:
         solver(good())
         workers = [worker.process.pid for worker in solver._state.backend.workers]
         scores = good()
         scores[6, 0] = -2
         started = time.monotonic()
-        with pytest.raises(TimeoutError, match=r"instance 6: no answer within 0.5 s; all workers were killed"):
+        with pytest.raises(TimeoutError, match=r"instance 6: no answer within 1.0 s; all workers were killed"):
             solver(scores)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 10
         for worker in workers:
             with pytest.raises(ProcessLookupError):
                 os.kill(worker, 0)
