@@ -16,7 +16,7 @@ from logprob.discrete.solvers.linear_program import LinearProgram
 from logprob.discrete.solvers.one_of import OneOf
 from logprob.discrete.solvers.ranking import Ranking
 from logprob.discrete.solvers.spanning_tree import SpanningTree
-from logprob.discrete.solvers.top_k import TopK
+from logprob.discrete.solvers.top_k import TopK, TopKWithTies
 from logprob.testing import check_solver
 
 EDGES = ((0, 1), (0, 2), (1, 2), (2, 1), (1, 3), (2, 3), (3, 4), (0, 4))
@@ -66,6 +66,14 @@ def test_best_of_all_states(name):
     sign = 1 if solver.maximize else -1
     best = (sign * scores.flatten(1) @ states.flatten(1).T).amax(-1)
     torch.testing.assert_close(sign * (scores * solver(scores)).flatten(1).sum(-1), best)
+
+
+def test_top_k_with_ties_keeps_the_contract():
+    check_solver(TopKWithTies(2), scores_of((5,), 0))
+    assert TopKWithTies(2)(torch.zeros(3)).sum() == 3
+    for k in (0, 4):
+        with pytest.raises(ValueError, match="1 <= k <= 3"):
+            TopKWithTies(k)(torch.zeros(3))
 
 
 def test_linear_program_keeps_the_contract():

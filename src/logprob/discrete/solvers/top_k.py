@@ -64,6 +64,38 @@ class TopK(Solver):
         return torch.zeros(len(items), n).scatter_(-1, items, 1.0)
 
 
+@dataclass(frozen=True)
+class TopKWithTies(Solver):
+    """Indicator of the scores that are at least the k-th largest: k ones, or more where scores are equal.
+
+    Not an argmax over subsets of one size; for comparison with results that were made in this way. Take `TopK` instead.
+
+    Args:
+        k: number of ones without ties, 1 <= k <= n.
+
+    Raises:
+        ValueError: if k is not in this range, or a score is NaN. Where Python cannot look, as in compiled code, its
+            answer is NaN.
+
+    Example:
+        >>> import torch
+        >>> TopKWithTies(2)(torch.tensor([0.3, 1.0, 0.3, -2.0]))
+        tensor([1., 1., 1., 0.])
+    """
+
+    k: int
+
+    def __call__(self, scores: Tensor, **_: Any) -> Tensor:
+        """Choose in every row; see the class."""
+        check_scores(self, scores, 1)
+        if not 1 <= self.k <= scores.shape[-1]:
+            raise ValueError(f"expected 1 <= k <= {scores.shape[-1]} items, got k = {self.k}")
+        scores = scores.detach()
+        largest = scores.topk(self.k).values
+        z = (scores >= largest[..., -1:]).to(scores.dtype)
+        return refuse(z, largest[..., 0].isnan(), "a score is NaN")
+
+
 def _plain(scores: Tensor, k: int) -> Tensor:
     """The same k in every row. One more value than needed tells whether a row is tied at its threshold."""
     n = scores.shape[-1]
