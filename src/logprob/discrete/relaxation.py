@@ -14,7 +14,7 @@ from logprob.gradients.straight_through import check_positive
 
 
 class Relaxation(PathwiseGradient):
-    """A point of the polytope of answers, a smooth function of the same perturbed scores that a solver would see.
+    """A vector near the answers of a solver, a smooth function of the perturbed scores that the solver would see.
 
     With ``u = q.scores + q.temperature * noise`` a sample is ``relax(u / temperature)``; the lower the temperature, the
     closer it is to the answer ``solver(u)``. In evaluation mode a sample is that answer, without gradient. It is a

@@ -17,6 +17,8 @@ class SoftSub(Relaxation):
 
         p_t = softmax(w_t / temperature)        w_{t+1} = w_t + log(1 - p_t)        w_1 = u        z = sum_t p_t
 
+    The sum of z is k; an entry can be somewhat above 1.
+
     Args:
         temperature: of the relaxation, > 0.
         hard: samples are answers, with the gradient of the relaxed sample.

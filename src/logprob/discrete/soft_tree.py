@@ -22,9 +22,10 @@ class SoftTree(Relaxation):
         temperature: of the relaxation, > 0.
         hard: samples are trees, with the gradient of the relaxed sample.
         max_range: lift scores ``u / temperature`` that are further than this below the largest one of their graph;
-            a lifted edge passes its gradient on to the largest. Published experiments had 15, which kept their
-            determinants from breaking down; the marginals here need no such bound, and the default is none. Edges of
-            score -inf, which do not exist, are not lifted.
+            a lifted edge passes its gradient on to the largest. Published experiments had 15, to keep determinants
+            from breaking down; at low temperatures that makes all but a few edges equal. By default none are lifted,
+            and a graph that needs an edge more than 700 below its best is refused. Edges of score -inf, which do not
+            exist, stay so.
 
     Raises:
         ValueError: if a number is not positive, or there is no graph with so many edges.
