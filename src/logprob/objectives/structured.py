@@ -90,8 +90,8 @@ class MarginalLoss(nn.Module):
 class FenchelYoungLoss(nn.Module):
     """``mean_b [E max_z <z, scores_b + noise> - <x_b, scores_b>]``, convex in the scores.
 
-    It is for models of perturbed scores. Its gradient in the scores is the mean of the structures drawn less the one that is right: one call of the solver,
-    and no distance to differentiate. The expectation is over S samples.
+    It is for models of perturbed scores; the expectation is over S samples. Its gradient in the scores is the mean of
+    the structures drawn less the one that is right: one call of the solver, and no distance to differentiate.
 
     Args:
         samples: S.
