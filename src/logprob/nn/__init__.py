@@ -8,7 +8,7 @@ from logprob.nn.mlp import MLP, Nonlinearity, SignedMLP
 from logprob.nn.residual import CostNetwork, ResNet18
 from logprob.nn.start import Start, start_from
 from logprob.nn.token_selector import MaskedMeanPredictor, TokenSelector
-from logprob.nn.word_vectors import WordVectors
+from logprob.nn.word_vectors import LearnedWordVectors, WordVectors
 
 __all__ = [
     "MLP",
@@ -18,6 +18,7 @@ __all__ = [
     "EdgeDecoder",
     "EdgeEncoder",
     "FlattenedImages",
+    "LearnedWordVectors",
     "MaskedMLP",
     "MaskedMeanPredictor",
     "Nonlinearity",

@@ -1,4 +1,4 @@
-"""Fixed vectors for words: what a model of texts reads, and does not train."""
+"""Vectors of words: what a model of texts reads."""
 
 from __future__ import annotations
 
@@ -42,6 +42,33 @@ class WordVectors(nn.Module):
     def forward(self, words: Tensor) -> Tensor:
         """Vectors ``(..., T, dimensions)`` of words ``(..., T)``."""
         return self.vectors[words]
+
+
+class LearnedWordVectors(nn.Module):
+    """Vectors of words that are trained with the model, from independent N(0, 1) on; word 0 is padding and stays zero.
+
+    Args:
+        words: size of the vocabulary.
+        dimensions: of a vector.
+
+    Raises:
+        ValueError: for a number below one.
+
+    Example:
+        >>> LearnedWordVectors(100, 8)(torch.tensor([[0, 5, 7]]))[0, 0].abs().sum()
+        tensor(0., grad_fn=<SumBackward0>)
+    """
+
+    def __init__(self, words: int, dimensions: int = 50) -> None:
+        super().__init__()
+        check_widths([words, dimensions])
+        self.dimensions = dimensions
+        self.embedding = nn.Embedding(words, dimensions, padding_idx=0)
+
+    def forward(self, words: Tensor) -> Tensor:
+        """Vectors ``(..., T, dimensions)`` of words ``(..., T)``."""
+        vectors: Tensor = self.embedding(words)
+        return vectors
 
 
 def _random(words: int, dimensions: int, seed: int) -> Tensor:
