@@ -97,17 +97,24 @@ class TopKWithTies(Solver):
 
 
 def _plain(scores: Tensor, k: int) -> Tensor:
-    """The same k in every row. One more value than needed tells whether a row is tied at its threshold."""
+    """The same k in every row. One more value than needed tells which rows are tied at their threshold."""
     n = scores.shape[-1]
     if n == 0:
         return torch.zeros_like(scores)
-    largest = scores.topk(min(k + 1, n)).values
-    threshold = largest[..., k - 1 : k] if k else torch.full_like(largest, torch.inf)
-    if can_look(scores) and (k == n or k == 0 or bool((threshold > largest[..., k:]).all())):
-        z = scores >= threshold if k else torch.zeros_like(scores, dtype=torch.bool)  # no ties: nothing to repair
-    else:
-        z = _above(scores, threshold, k)
-    return refuse(z.to(scores.dtype), largest[..., 0].isnan(), "a score is NaN")  # which topk puts first
+    largest, items = scores.topk(min(k + 1, n))
+    z = torch.zeros_like(scores).scatter(-1, items[..., :k], 1.0)
+    if 0 < k < n:
+        z = _repair(z, scores, largest[..., k - 1 : k], largest[..., k - 1] == largest[..., k], k)
+    return refuse(z, largest[..., 0].isnan(), "a score is NaN")  # which topk puts first
+
+
+def _repair(z: Tensor, scores: Tensor, threshold: Tensor, tied: Tensor, k: int) -> Tensor:
+    """Choose again, by index, in the tied rows; in all of them where it cannot be seen which they are."""
+    if not can_look(scores):
+        return _above(scores, threshold, k).to(z.dtype)
+    if tied.any():
+        z[tied] = _above(scores[tied], threshold[tied], k).to(z.dtype)
+    return z
 
 
 def _general(scores: Tensor, mask: Tensor | None, k: Tensor) -> Tensor:
