@@ -1,15 +1,14 @@
 """How many of some independent yes-or-no variables say yes, and which ones, given how many.
 
-The variables are the leaves of a binary tree. A node holds the weights of every count of yes below it, a polynomial whose
-coefficients are the products, summed, of the weights of the leaves. Nothing is ever subtracted and no logarithm is
-taken, so that all derivatives are as well behaved as the weights. Dimensions are (count, node, *batch).
+The variables are the leaves of a binary tree. A node holds the weights of every count of yes below it: the coefficients
+of a polynomial, the product of those of its children. Nothing is ever subtracted and no logarithm is taken, so that all
+derivatives are as well behaved as the weights. Dimensions are (count, node, *batch).
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-
 
 
 class CountTree:

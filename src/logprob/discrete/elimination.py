@@ -1,8 +1,8 @@
 """Sums over spanning trees, by taking out one vertex after the other.
 
-A matrix of weights holds at ``[i, j]`` that of the edge from i to j; a tree leads away from vertex 0, so that every other
-vertex has one edge in. Without its last vertex m the graph has the same sum, but for a factor s, if the way through m
-counts as an edge::
+A matrix of weights holds at ``[i, j]`` that of the edge from i to j; a tree leads away from vertex 0, so that every
+other vertex has one edge in. Without its last vertex m the graph has the same sum, but for a factor s, if the way
+through m counts as an edge::
 
     s = sum_i W_im,    W'_ij = W_ij + W_im W_mj / s
 
@@ -42,9 +42,9 @@ class Elimination:
         return torch.cat(factors, -1).log().sum(-1)
 
     def derivative(self) -> Tensor:
-        """Derivative of `log_weight` with respect to the weights, 0 on the diagonal and into the root, ``(*batch, n, n)``.
+        """Derivative of `log_weight` with respect to the weights, ``(*batch, n, n)``.
 
-        Vertices come back in the opposite order; in an undirected graph these are the effective resistances.
+        It is 0 on the diagonal and into the root. Vertices come back in the opposite order.
         """
         found = torch.zeros_like(self.graphs[-1])
         for graph in reversed(self.graphs[:-1]):
@@ -59,9 +59,9 @@ class Elimination:
     def sample(self, sample_shape: torch.Size) -> Tensor:
         """Parent of every vertex in trees drawn in proportion to their weight, ``(*sample_shape, *batch, n)``.
 
-        An edge of a tree without m is one of the graph with m, or a way through m, in proportion. In the second case its
-        end becomes a child of m. The parent of m is drawn among the vertices that the root still reaches. The root is
-        its own parent.
+        An edge of a tree without m is one of the graph with m, or a way through m, in proportion. In the second case
+        its end becomes a child of m. The parent of m is drawn among the vertices that the root still reaches. The root
+        is its own parent.
         """
         batch = self.graphs[0].shape[:-2]
         parent = torch.zeros(*sample_shape, *batch, 1, dtype=torch.int64, device=self.graphs[0].device)

@@ -25,10 +25,10 @@ class KSubset(StructuredLaw):
 
     Items of score +inf are in every subset, items of -inf in none. For k = 0 and k = n one subset is left.
 
-    All odds are multiplied by one number, of which the law does not depend, such that k ones are expected; then the law
-    of the number of ones is a product of polynomials without any large or small numbers, in a tree of depth log n. All
-    derivatives of A and of the marginals are finite whatever the scores. Time is O(n k), in about 10 log n operations of
-    torch for A, twice that for the marginals. Half precisions are computed in float32.
+    All odds are multiplied by one number, on which the law does not depend, such that k ones are expected. Then the law
+    of the number of ones, a product of polynomials in a tree of depth log n, needs no logarithms: the probability of k
+    is never small. All derivatives of A and of the marginals are finite whatever the scores. Half precisions are
+    computed in float32.
 
     Args:
         scores: shape ``(*batch, n)``, n >= 1.
@@ -83,7 +83,9 @@ class KSubset(StructuredLaw):
         """``A - <marginals, scores>`` in terms none of which is large."""
         x = self._log_odds
         at = x.detach()  # `_scale` is a constant, so the part of x in it is one too
-        terms = F.softplus(-at.abs()) + torch.where(at > 0, at * (1 - marginals), -at * marginals) - marginals * (x - at)
+        terms = (
+            F.softplus(-at.abs()) + torch.where(at > 0, at * (1 - marginals), -at * marginals) - marginals * (x - at)
+        )
         return self._log_weight + terms.masked_fill(self._fixed, 0.0).sum(-1)
 
     @lazy_property
@@ -141,9 +143,9 @@ def _wide(scores: Tensor) -> Tensor:
 def _multiplier(scores: Tensor, k: int) -> Tensor:
     """About the c for which ``sum_i sigmoid(scores_i + c) = k``, shape ``(*batch, 1)``.
 
-    Let a be the k-th largest score and b the next one. With ``L = log 2n`` the sum is at least k - 1/2 at ``L - a``, and
-    at most k + 1/2 at ``-L - b``. These two ends are brought together by bisection until the probability of k ones, of
-    which the expected number has a standard deviation of at most sqrt(n) / 2, is within a few percent of its largest.
+    Let a be the k-th largest score and b the next one. With ``L = log 2n`` the sum is at least k - 1/2 at ``L - a``,
+    and at most k + 1/2 at ``-L - b``. If the latter is larger, c is between them; if not, it is found between them by
+    bisection to 1 / sqrt(n), where the sum is off by at most half its standard deviation, itself at most sqrt(n) / 2.
     """
     n = scores.shape[-1]
     ends = F.pad(F.pad(scores, (1, 0), value=torch.inf), (0, 1), value=-torch.inf)

@@ -122,7 +122,7 @@ class StructuredLaw(UnnormalizedDistribution, ABC):
             Of the shape of ``vector``; differentiable.
         """
         scores = self.scores.expand(vector.shape)
-        _, pull = torch.func.vjp(lambda at: self.with_scores(at).marginals, scores)
+        pull = torch.func.vjp(lambda at: self.with_scores(at).marginals, scores)[1]
         product: Tensor = pull(vector.to(scores.dtype))[0]
         return product
 

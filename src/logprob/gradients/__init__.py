@@ -4,8 +4,8 @@ Every one is called as ``gradient(q, f)``: its value is ``f`` at samples of ``q`
 ``E_q f``. Those that are relaxations' own, such as REBAR, are in :mod:`logprob.simplex`.
 """
 
-from logprob.gradients.base import CategoricalLaw, GradientEstimator, PathwiseGradient
-from logprob.gradients.baselines import Baseline, RunningMean
+from logprob.gradients.base import CategoricalLaw, GradientEstimator, PathwiseGradient, ScoredLaw
+from logprob.gradients.baselines import Baseline, BatchMean, LearnedBaseline, RunningDeviation, RunningMean
 from logprob.gradients.control_variate import ControlledScoreFunction
 from logprob.gradients.disarm import DisARM
 from logprob.gradients.enumeration import Enumeration
@@ -15,16 +15,20 @@ from logprob.gradients.straight_through import StraightThrough, StraightThroughR
 
 __all__ = [
     "Baseline",
+    "BatchMean",
     "CategoricalLaw",
     "ControlledScoreFunction",
     "DisARM",
     "Enumeration",
     "GradientEstimator",
+    "LearnedBaseline",
     "LeaveOneOut",
     "PathwiseGradient",
     "Reparameterized",
+    "RunningDeviation",
     "RunningMean",
     "ScoreFunction",
+    "ScoredLaw",
     "StraightThrough",
     "StraightThroughRelaxed",
 ]

@@ -65,6 +65,28 @@ class CategoricalLaw(Protocol):
         ...
 
 
+class ScoredLaw(Protocol):
+    """What a score function asks of any other law, over subsets, trees or paths: samples and their log-probability."""
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Shape of the independent variables."""
+        ...
+
+    @property
+    def event_shape(self) -> torch.Size:
+        """Shape of one sample."""
+        ...
+
+    def draw_with_log_prob(self, sample_shape: tuple[int, ...] = ...) -> tuple[Tensor, Tensor]:
+        """Samples ``sample_shape + batch_shape + event_shape`` without gradient, and log-probabilities.
+
+        The latter have shape ``sample_shape + batch_shape``. Their gradient with respect to the parameters is the score
+        function of the samples, or of the noise that made them; their value may lack a constant.
+        """
+        ...
+
+
 class GradientEstimator(nn.Module, ABC):
     """``gradient(q, f)``: ``f`` at samples of ``q``, with an estimate of the gradient of ``E_q f`` attached.
 
@@ -88,7 +110,7 @@ class GradientEstimator(nn.Module, ABC):
 
         Args:
             q: the distribution, of batch shape ``batch + rest``; a subclass says what it asks of it.
-            f: takes ``(sample_shape, *batch, *rest, K)`` and gives ``(sample_shape, *batch)``: it may join several
+            f: takes ``(sample_shape, *batch, *rest, *event)`` and gives ``(sample_shape, *batch)``: it may join several
                 variables, in ``rest``, into one number.
             sample_shape: of independent samples.
         """
@@ -103,21 +125,21 @@ class PathwiseGradient(GradientEstimator):
 
     def forward(self, q: Any, f: Function, sample_shape: tuple[int, ...] = ()) -> Tensor:
         """``f`` at :meth:`rsample`."""
-        return evaluate(f, self.rsample(q, sample_shape), tuple(sample_shape))
+        return evaluate(f, self.rsample(q, sample_shape), tuple(sample_shape), len(q.event_shape))
 
 
-def evaluate(f: Function, z: Tensor, sample_shape: tuple[int, ...]) -> Tensor:
+def evaluate(f: Function, z: Tensor, sample_shape: tuple[int, ...], event_dim: int = 1) -> Tensor:
     """``f(z)``, one number a sample.
 
     Raises:
         ValueError: unless its shape is ``sample_shape`` and some, or all, of the further dimensions of ``z`` but the
-            last.
+            last ``event_dim``.
     """
     value = f(z)
-    shape = z.shape[:-1]
+    shape = z.shape[: z.dim() - event_dim]
     if value.shape != shape[: value.dim()] or value.dim() < len(sample_shape):
         raise ValueError(
-            f"f must give one number for each sample: for one-hot vectors {tuple(z.shape)} a shape that starts with "
+            f"f must give one number for each sample: for samples {tuple(z.shape)} a shape that starts with "
             f"{tuple(sample_shape)} and is the beginning of {tuple(shape)}, got {tuple(value.shape)}"
         )
     return value

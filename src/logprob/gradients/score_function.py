@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from logprob.gradients.base import CategoricalLaw, Function, GradientEstimator, evaluate
-from logprob.gradients.baselines import Baseline
-from logprob.gradients.category import draw_category, log_prob_of, with_backward_of
+from logprob.gradients.base import CategoricalLaw, Function, GradientEstimator, ScoredLaw, evaluate
+from logprob.gradients.baselines import Baseline, RunningDeviation
+from logprob.gradients.category import join, with_backward_of
+from logprob.gradients.scored import draw_scored
 
 
 class ScoreFunction(GradientEstimator):
-    """``(f(b) - baseline) grad log p(b)`` at one-hot samples ``b``. Unbiased; ``f`` needs no gradient in ``b``.
+    """``(f(z) - baseline) grad log p(z)`` at samples ``z``. Unbiased; ``f`` needs no gradient in ``z``.
+
+    The law is one over categories, or any that draws samples with their log-probability. What else ``f`` depends on has
+    its usual gradient, whatever the baseline.
 
     Args:
         baseline: what is taken off ``f``; nothing if omitted.
+        deviation: what the difference is divided by; 1 if omitted.
 
     References:
-        Williams, "Simple Statistical Gradient-Following Algorithms", Machine Learning 8, 1992.
+        Williams, "Simple Statistical Gradient-Following Algorithms", Machine Learning 8, 1992; with a `LearnedBaseline`
+        and a `RunningDeviation`, Mnih and Gregor, "Neural Variational Inference and Learning in Belief Networks", 2014.
 
     Example:
         >>> import torch
@@ -32,16 +38,37 @@ class ScoreFunction(GradientEstimator):
 
     unbiased: ClassVar[bool] = True
 
-    def __init__(self, baseline: Baseline | None = None) -> None:
+    def __init__(self, baseline: Baseline | None = None, deviation: RunningDeviation | None = None) -> None:
         super().__init__()
-        self.baseline = baseline
+        self.baseline, self.deviation = baseline, deviation
 
-    def forward(self, q: CategoricalLaw, f: Function, sample_shape: tuple[int, ...] = ()) -> Tensor:
-        """``f`` at one-hot samples, ``sample_shape + batch``."""
-        category = draw_category(q, sample_shape)
-        value = evaluate(f, category, sample_shape)
-        advantage = value.detach() if self.baseline is None else value.detach() - self.baseline(value.detach())
-        return with_backward_of(value, advantage * log_prob_of(q.logits, category, value.dim()))
+    def forward(
+        self,
+        q: CategoricalLaw | ScoredLaw,
+        f: Function,
+        sample_shape: tuple[int, ...] = (),
+        context: Tensor | None = None,
+    ) -> Tensor:
+        """``f`` at samples, ``sample_shape + batch``.
+
+        Args:
+            q: the law.
+            f: see the base class.
+            sample_shape: of independent samples.
+            context: features ``(*batch, F)`` for a learned baseline; the scores or logits of the law if omitted.
+        """
+        z, log_prob = draw_scored(q, sample_shape)
+        value = evaluate(f, z, sample_shape, len(q.event_shape))
+        advantage = value.detach()
+        if self.baseline is not None:
+            features = _features(q, value.dim() - len(sample_shape)) if context is None else context
+            baseline = self.baseline(advantage, None if features is None else features.detach())
+            advantage = advantage - baseline.detach()
+            if baseline.requires_grad:
+                value = with_backward_of(value, _squared_error(value.detach(), baseline))
+        if self.deviation is not None:
+            advantage = advantage / self.deviation(advantage)
+        return _weighted(value, advantage, log_prob)
 
 
 class LeaveOneOut(GradientEstimator):
@@ -61,8 +88,8 @@ class LeaveOneOut(GradientEstimator):
 
     unbiased: ClassVar[bool] = True
 
-    def forward(self, q: CategoricalLaw, f: Function, sample_shape: tuple[int, ...] = ()) -> Tensor:
-        """``f`` at one-hot samples, ``sample_shape + batch``.
+    def forward(self, q: CategoricalLaw | ScoredLaw, f: Function, sample_shape: tuple[int, ...] = ()) -> Tensor:
+        """``f`` at samples, ``sample_shape + batch``.
 
         Raises:
             ValueError: if ``sample_shape`` has fewer than two samples.
@@ -70,8 +97,28 @@ class LeaveOneOut(GradientEstimator):
         samples = torch.Size(sample_shape).numel()
         if samples < 2:
             raise ValueError(f"leave-one-out needs at least 2 samples, got sample_shape {tuple(sample_shape)}")
-        category = draw_category(q, sample_shape)
-        value = evaluate(f, category, sample_shape)
+        z, log_prob = draw_scored(q, sample_shape)
+        value = evaluate(f, z, sample_shape, len(q.event_shape))
         mean = value.detach().mean(tuple(range(len(sample_shape))))
         advantage = (value.detach() - mean) * (samples / (samples - 1))  # = f less the mean of the others
-        return with_backward_of(value, advantage * log_prob_of(q.logits, category, value.dim()))
+        return _weighted(value, advantage, log_prob)
+
+
+def _weighted(value: Tensor, advantage: Tensor, log_prob: Tensor) -> Tensor:
+    """``value``, with the gradient of ``advantage * log_prob``, joined as ``value`` is."""
+    return with_backward_of(value, advantage * join(log_prob.unsqueeze(-1), value.dim()))
+
+
+def _squared_error(value: Tensor, baseline: Tensor) -> Tensor:
+    """A surrogate for each sample whose backward pass fits the baseline."""
+    surrogate = (value - baseline).square()
+    # It is minimised, also where the loss has -f.
+    surrogate.register_hook(torch.abs)
+    return surrogate
+
+
+def _features(q: Any, batch_dims: int) -> Tensor | None:
+    """The scores or logits of a law, ``(*batch, F)``; None if it has neither."""
+    scores = getattr(q, "scores", None)
+    features = scores if isinstance(scores, Tensor) else getattr(q, "logits", None)
+    return None if features is None else features.flatten(batch_dims)
