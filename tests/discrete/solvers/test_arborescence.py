@@ -1,4 +1,4 @@
-"""Arborescences against the golden files, networkx and a bound by linear programming duality: the tree of states."""
+"""Arborescences against the golden files and a plain recursion."""
 
 from __future__ import annotations
 
