@@ -84,6 +84,20 @@ def test_mean_gradient_is_that_of_the_categorical_law(reduction) -> None:
     torch.testing.assert_close(temperature.grad, exact[1].grad, atol=0.04, rtol=0)
 
 
+def test_second_derivatives_are_those_of_the_categorical_law() -> None:
+    weights = torch.tensor([1.0, -1.0, 2.0])
+
+    def hessian_row(value, scores):
+        (gradient,) = torch.autograd.grad(value, scores, create_graph=True)
+        return torch.autograd.grad(gradient[0], scores)[0]
+
+    scores = torch.tensor([0.3, 0.0, -0.4], requires_grad=True)
+    generator = torch.Generator().manual_seed(0)
+    q = PerturbAndMAP(scores, OneOf(), gradient=PerturbedOptimizer(), generator=generator)
+    estimate = hessian_row(q.rsample((500_000,)).mean(0) @ weights, scores)
+    torch.testing.assert_close(estimate, hessian_row(scores.softmax(-1) @ weights, scores), atol=0.03, rtol=0)
+
+
 @pytest.mark.parametrize("noise", [Normal(), Logistic()])
 def test_variance_is_reduced_and_the_mean_kept(noise) -> None:
     weights = torch.tensor([3.0, 4.0, 5.0, 7.0])
