@@ -152,7 +152,9 @@ class StructuredLaw(UnnormalizedDistribution, ABC):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
         """The same law with another batch shape, to which the scores can be expanded."""
-        return self.with_scores(self.scores.expand(*batch_shape, *self.event_shape))
+        law = self.with_scores(self.scores.expand(*batch_shape, *self.event_shape))
+        vars(law)["_wide_log_partition"] = self._wide_log_partition.expand(batch_shape)  # the same to the last bit
+        return law
 
     def _cross_entropy(self, marginals: Tensor) -> Tensor:
         """``-E log p(z)`` for z of other marginals, ``A - <marginals, scores>``, in the type that is computed in."""
