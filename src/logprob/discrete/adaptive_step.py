@@ -35,7 +35,7 @@ class AdaptiveStep(Controller):
 
     With one sample, o is measured at every eighth call by one more solve, with the noise of the next instance of the
     batch, so that no random numbers are drawn for it. An instance alone has only its own, in another order, and o is
-    biased, the more the fewer coordinates there are.
+    biased, the more the fewer coordinates there are. Compiled code, which cannot count, measures it at every call.
 
     Instances without a gradient, or with one that is not finite, do not count. The state is in buffers: training
     resumes from a checkpoint bit by bit.
@@ -120,7 +120,8 @@ class AdaptiveStep(Controller):
                 "the step a target in coordinates, or the law some noise"
             )
         one = z.shape[: z.dim() - q.scores.dim()].numel() == 1
-        return None if one and not self.clock.strikes() else own_turnover(q, noise, z)
+        probe = not one or torch.compiler.is_compiling() or self.clock.strikes()
+        return own_turnover(q, noise, z) if probe else None
 
     def evidence(self, outcome: Outcome) -> Tensor:
         """Sums over instances of the density, and of the target and its limit if known; then how many instances."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -11,15 +11,21 @@ from torch.autograd import Function
 
 
 class BackwardRule(Protocol):
-    """``rule(dy, **saved)``: gradient with respect to the perturbed scores, of their shape and type."""
+    """``rule(dy, points, **saved)``: the gradient with respect to the points, of their shape and type.
 
-    def __call__(self, dy: Tensor, **saved: Tensor) -> Tensor:
+    Attributes:
+        wants_points: whether the points are kept for it; it gets None for them if not.
+    """
+
+    wants_points: ClassVar[bool]
+
+    def __call__(self, dy: Tensor, points: Any, **saved: Tensor) -> Tensor:
         """The estimate, given the gradient ``dy`` with respect to the answers."""
         ...
 
 
 def attach(points: Tensor, z: Tensor, dtype: torch.dtype, rule: BackwardRule, /, **saved: Tensor) -> Tensor:
-    """``z`` in another type, as a function of ``points`` whose backward pass is ``rule(dy, **saved)``.
+    """``z`` in another type, as a function of ``points`` whose backward pass is ``rule(dy, points, **saved)``.
 
     What the rule computes is differentiable in turn, as far as it is made of differentiable operations.
     """
@@ -37,13 +43,15 @@ class _Attach(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         """Keep what the rule wants to see."""
-        _, _, _, ctx.rule, ctx.names, *saved = inputs
-        ctx.save_for_backward(*saved)
+        points, _, _, ctx.rule, ctx.names, *saved = inputs
+        ctx.save_for_backward(*saved, *([points] if ctx.rule.wants_points else []))
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
         """By the rule."""
-        gradient = ctx.rule(dy, **dict(zip(ctx.names, ctx.saved_tensors, strict=True)))
+        saved = ctx.saved_tensors
+        points = saved[-1] if ctx.rule.wants_points else None
+        gradient = ctx.rule(dy, points, **dict(zip(ctx.names, saved, strict=False)))
         return gradient, *(None,) * (4 + len(ctx.names))
 
 
@@ -61,11 +69,11 @@ def tell(listener: Callable[..., None], *found: Tensor) -> None:
 
 
 def transformed(*tensors: Tensor) -> bool:
-    """Whether operations must be told what a transform of ``torch.func``, or a compiler, does to them.
+    """Whether a transform of ``torch.func`` must be told what an operation does.
 
-    Plain tensors are spared the cost of a :class:`torch.autograd.Function`.
+    Others are spared the cost of a :class:`torch.autograd.Function`, and the compiler looks inside.
     """
-    return torch.compiler.is_compiling() or any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors))
+    return not torch.compiler.is_compiling() and any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors))
 
 
 class _Tell(Function):

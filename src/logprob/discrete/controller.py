@@ -56,7 +56,7 @@ class Controller(StepSize):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         """Buffers move with the module, but do not follow it into half precision."""
         before = dict(self.named_buffers())
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)
         for name, old in before.items():
             new = self.get_buffer(name)
             if new.dtype in (torch.float16, torch.bfloat16):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -37,6 +37,8 @@ class FiniteDifference:
         record: is told what happened.
     """
 
+    wants_points: ClassVar[bool] = True
+
     q: Any
     samples: int
     step: StepSize
@@ -45,19 +47,19 @@ class FiniteDifference:
     factors: tuple[float, float]
     record: Record
 
-    def __call__(self, dy: Tensor, **saved: Tensor) -> Tensor:
+    def __call__(self, dy: Tensor, points: Tensor, **saved: Tensor) -> Tensor:
         """The gradient with respect to the perturbed scores.
 
         Args:
             dy: gradient with respect to the samples.
-            saved: ``points``, the perturbed scores, and ``scores``; ``base``, what is moved, if that is not the points;
-                ``z``, the answers at the points, if they are one side; ``about_law``, for the step.
+            points: perturbed scores.
+            saved: ``scores``; ``base``, what is moved, if that is not the points; ``z``, the answers at the points, if
+                they are one side; ``about_law``, for the step.
         """
-        points = saved["points"]
         slope = self._slope(dy.to(points.dtype))
         move = self.step(slope, self._rows(points), as_rows(saved["scores"], 1, self.q.solver.event_dim))
         with torch.no_grad():
-            outcome = self._solve(move.offset, slope.peak, saved)
+            outcome = self._solve(points, move.offset, slope.peak, saved)
         divisor = move.inverse if self.scaled else (move.inverse != 0).to(points.dtype)
         divisor = divisor + 0 * slope.peak  # NaN where the gradient is not finite
         gradient = outcome.difference * (divisor * self._signed_share())
@@ -70,10 +72,11 @@ class FiniteDifference:
         rows = rows if self.factors[0] == 1 else rows * self.factors[0]
         return Slope(rows, rows.detach().abs().amax(-1, keepdim=True))
 
-    def _solve(self, offset: Tensor, peak: Tensor, saved: dict[str, Tensor]) -> Outcome:
+    def _solve(self, points: Tensor, offset: Tensor, peak: Tensor, saved: dict[str, Tensor]) -> Outcome:
         """Ask the solver on both sides, and compare."""
         active = (peak > 0) & (peak < torch.inf)
-        left, right = (self._rows(side) for side in self._sides(offset.nan_to_num(0.0, 0.0, 0.0), active, saved))
+        offset = offset.nan_to_num(0.0, 0.0, 0.0).reshape(points.shape)
+        left, right = map(self._rows, self._sides(points, offset, active, saved))
         difference = left - right
         if "base" in saved or not self.q.solver.in_torch:  # else it is 0 where nothing moved
             difference = difference * active
@@ -81,10 +84,9 @@ class FiniteDifference:
         about_law = saved.get("about_law")
         return Outcome(left, right, difference, changed.sum(-1), active.squeeze(-1), self.central, about_law)
 
-    def _sides(self, offset: Tensor, active: Tensor, saved: dict[str, Tensor]) -> Any:
+    def _sides(self, points: Tensor, offset: Tensor, active: Tensor, saved: dict[str, Tensor]) -> Any:
         """The answers on both sides of the difference, of the shape of the points."""
-        points, solver = saved["points"], self.q.solver
-        base, offset = saved.get("base", points), offset.reshape(points.shape)
+        base, solver = saved.get("base", points), self.q.solver
         offset = offset if solver.maximize else -offset
         active = active.reshape(points.shape[: points.dim() - solver.event_dim])
         if "z" in saved:

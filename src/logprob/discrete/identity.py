@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -53,12 +53,14 @@ class Identity(PathwiseGradient):
 
 @dataclass(frozen=True)
 class _Identity:
+    wants_points: ClassVar[bool] = False
+
     factor: float
     event_dim: int
     project: bool
     dtype: torch.dtype
 
-    def __call__(self, dy: Tensor, **_: Tensor) -> Tensor:
+    def __call__(self, dy: Tensor, points: Any, **_: Tensor) -> Tensor:
         gradient = self.factor * dy.to(self.dtype)
         if self.project:
             gradient = gradient - gradient.mean(tuple(range(-self.event_dim, 0)), keepdim=True)

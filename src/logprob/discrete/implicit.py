@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from logprob.discrete.adaptive_step import AdaptiveStep
-from logprob.discrete.attach import attach
+from logprob.discrete.attach import attach, transformed
 from logprob.discrete.finite_difference import Difference, FiniteDifference
 from logprob.discrete.record import Diagnostics, Record
 from logprob.discrete.reduction import Reduction, factors
@@ -90,7 +90,7 @@ class IMLE(PathwiseGradient):
         points = q.perturb(noise)
         with torch.no_grad():
             z = q.solve(points)
-        if not torch.is_grad_enabled():
+        if not (torch.is_grad_enabled() and (points.requires_grad or transformed(points))):
             return z.to(q.scores.dtype)
         samples = torch.Size(sample_shape).numel()
         rule = FiniteDifference(
@@ -102,7 +102,7 @@ class IMLE(PathwiseGradient):
             factors(self.reduction, samples),
             self.record,
         )
-        return attach(points, z, q.scores.dtype, rule, points=points, **self._saved(q, noise, z))
+        return attach(points, z, q.scores.dtype, rule, **self._saved(q, noise, z))
 
     def _saved(self, q: Any, noise: Tensor, z: Tensor) -> dict[str, Tensor]:
         """What the backward pass wants to see again, besides the points."""
@@ -115,6 +115,10 @@ class IMLE(PathwiseGradient):
         if self.difference == "forward" and ("base" not in saved or self.baseline == "forward"):
             saved["z"] = z.to(torch.int8) if q.solver.binary else z  # a byte each
         return {name: value for name, value in saved.items() if value is not None}
+
+    def extra_repr(self) -> str:
+        """The options."""
+        return f"difference={self.difference!r}, scaled={self.scaled}, reduction={self.reduction!r}"
 
     def diagnostics(self) -> Diagnostics:
         """The last backward pass in numbers; waits for the device.

@@ -1,12 +1,12 @@
 """The decorators of the published code, for programs that were written with them.
 
-Samples have the published layout: a function of ``theta (B, ...)`` is called with ``(B S, ...)``, and gives as much, the
-samples of an instance next to one another. So is the published convention of the loss: its sum over samples is what the
-user should take, and gradients are means over samples. New programs use :func:`differentiable`.
+Samples have the published layout: a function of ``theta (B, ...)`` is called with ``(B S, ...)``, and gives as much,
+the samples of an instance next to one another. So is the published convention of the loss: it is summed over samples,
+and gradients are means over samples. New programs use :func:`differentiable`.
 
-Not the same as published, on purpose: the adaptive step divides by the ``lambda`` that it moved the scores by, which the
-published code does for one sample only; a forward difference costs two solves where two will do; and further arguments of
-the function are passed on.
+Not the same as published, on purpose: the adaptive step divides by the ``lambda`` that it moved the scores by, which
+the published code does for one sample only; a forward difference costs two solves where two will do; and further
+arguments of the function are passed on.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def aimle(
     symmetric_perturbation: bool = False,
     is_minimization: bool = False,
 ) -> Any:
-    """``@aimle(...)``: as :func:`imle`, with central differences, or forward ones from scores that are solved for again.
+    """``@aimle(...)``: as :func:`imle`, with central differences, or forward ones whose start is solved for again.
 
     Args:
         function: batched solver.
@@ -206,8 +206,8 @@ def _gradient(
     """The rule of a target."""
     target = TargetDistribution() if target is None else target
     if isinstance(target, TargetDistribution):
-        settings = (difference, target.do_gradient_scaling, target.alpha, temperature, baseline, "paper")
-        return IMLE(target.beta, *settings)
+        scaled, alpha = target.do_gradient_scaling, target.alpha
+        return IMLE(target.beta, difference, scaled, alpha, temperature, baseline, "paper")
     step = PaperStep(
         target.target_norm,
         target.initial_beta,

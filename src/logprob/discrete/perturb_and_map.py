@@ -32,8 +32,7 @@ class PerturbAndMAP(UnnormalizedDistribution):
         scores: shape ``(*batch, *event)``; costs, if the solver minimises.
         solver: finds the best structure; it says how many dimensions an event has.
         noise: law of the perturbations; None solves for the scores as they are.
-        temperature: of the noise, a number or a tensor that broadcasts to the batch shape; samples carry a gradient to
-            a tensor too.
+        temperature: of the noise, a number >= 0, or a tensor that broadcasts to the batch shape; it gets a gradient.
         gradient: rule of the backward pass; a new :class:`AIMLE` if omitted. One that adapts should be made once, and
             be given to every law.
         instance: further arguments of the solver, such as masks or graphs. Tensors have the batch shape in front, and
@@ -41,7 +40,8 @@ class PerturbAndMAP(UnnormalizedDistribution):
         generator: of the noise; torch's default one if omitted.
 
     Raises:
-        ValueError: if the scores are no floating-point tensor with an event, or a tensor does not fit the batch shape.
+        ValueError: if the scores are no floating-point tensor with an event, a tensor does not fit the batch shape, or
+            the temperature is negative.
 
     References:
         Papandreou and Yuille, "Perturb-and-MAP Random Fields", ICCV 2011.
@@ -176,7 +176,7 @@ class PerturbAndMAP(UnnormalizedDistribution):
         Raises:
             IntractableError: if there is no noise, or its density has no closed form.
         """
-        if self.noise is None:
+        if self.noise is None or (not isinstance(self.temperature, Tensor) and self.temperature == 0):
             raise IntractableError("without noise a sample has no density; give the law some, such as Gumbel()")
         noise = self.draw_noise(sample_shape)
         points = self.perturb(noise).detach()
@@ -227,18 +227,20 @@ def _check_scores(scores: Any, solver: Solver) -> None:
 
 def _check_batch(batch: torch.Size, temperature: float | Tensor, instance: Mapping[str, Any]) -> None:
     """Temperatures broadcast to the batch; tensors of an instance have it in front."""
-    if isinstance(temperature, Tensor):
-        try:
-            fits = torch.broadcast_shapes(temperature.shape, batch) == batch
-        except RuntimeError:
-            fits = False
-        if not fits:
-            raise ValueError(
-                f"expected a temperature that broadcasts to {tuple(batch)}, got {tuple(temperature.shape)}"
-            )
+    if not isinstance(temperature, Tensor):
+        if not temperature >= 0:
+            raise ValueError(f"expected temperature >= 0, got {temperature}")
+    elif not _broadcasts(temperature.shape, batch):
+        raise ValueError(f"expected a temperature that broadcasts to {tuple(batch)}, got {tuple(temperature.shape)}")
     for name, value in instance.items():
         if isinstance(value, Tensor) and value.shape[: len(batch)] != batch:
             raise ValueError(
                 f"expected {name} to have the batch shape {tuple(batch)} in front, got {tuple(value.shape)}; "
                 "expand what all instances share, or bind it to the solver"
             )
+
+
+def _broadcasts(shape: torch.Size, batch: torch.Size) -> bool:
+    """Whether a shape broadcasts to the batch shape without making it larger."""
+    pairs = zip(shape[::-1], batch[::-1], strict=False)
+    return len(shape) <= len(batch) and all(mine in (1, theirs) for mine, theirs in pairs)

@@ -35,13 +35,13 @@ class Record:
 
     def __init__(self) -> None:
         self._found: tuple[Tensor, ...] = ()
-        self._sides, self._all = 0, True
+        self._samples, self._sides, self._all = 0, 0, True
 
     def add(self, outcome: Outcome, inverse: Tensor, sides: int, in_torch: bool) -> None:
         """Replace what is held; ``sides`` are the solves of a row in the backward pass."""
         if not torch.compiler.is_compiling():
-            self._sides, self._all = sides, in_torch
-            tell(self._keep, outcome.changed, outcome.active, inverse)
+            self._samples, self._sides, self._all = len(outcome.changed), sides, in_torch
+            tell(self._keep, outcome.changed, outcome.active, inverse.flatten())
 
     def _keep(self, *found: Tensor) -> None:
         self._found = found
@@ -58,7 +58,6 @@ class Record:
         steps = 1 / inverse[inverse > 0]  # instances without a gradient have no step
         levels = steps.new_tensor([0.05, 0.5, 0.95])
         low, middle, high = torch.quantile(steps, levels).tolist() if len(steps) else [0.0] * 3
-        rows = 1 + self._sides * (1.0 if self._all else active.mean().item())
-        return Diagnostics(
-            changed.mean().item(), (changed == 0).double().mean().item(), (low, middle, high), rows * len(changed)
-        )
+        solves = self._samples * (1 + self._sides * (1.0 if self._all else active.mean().item()))
+        unchanged = (changed == 0).double().mean().item()
+        return Diagnostics(changed.mean().item(), unchanged, (low, middle, high), solves)

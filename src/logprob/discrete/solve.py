@@ -39,9 +39,9 @@ def solve(
     lead = scores.shape[: scores.dim() - solver.event_dim]
     tensors = {name: value for name, value in instance.items() if isinstance(value, Tensor)}
     rest = {name: value for name, value in instance.items() if name not in tensors}
-    repeated = [value.expand(*lead, *value.shape[batch_dims:]) for value in tensors.values()]
+    repeated = [value.expand(lead + value.shape[batch_dims:]) for value in tensors.values()]
     active = None if active is None or solver.in_torch else active.expand(lead)
-    arguments = (partial(solver, **rest), solver.event_dim, tuple(tensors), scores, active, *repeated)
+    arguments: Any = (partial(solver, **rest), solver.event_dim, tuple(tensors), scores, active, *repeated)
     with torch.no_grad():
         z: Tensor = _Solve.apply(*arguments) if transformed(scores, *repeated) else _Solve.forward(*arguments)
     return z

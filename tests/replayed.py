@@ -1,4 +1,4 @@
-"""Laws with stored noise, and solvers that count, for the tests of gradients."""
+"""Noise that is stored, solvers that count and a process that trains, for the tests of discrete gradients."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
+from logprob.discrete.implicit import AIMLE
 from logprob.discrete.noise import Noise
+from logprob.discrete.perturb_and_map import PerturbAndMAP
 from logprob.discrete.solvers.base import Solver
 from logprob.discrete.solvers.top_k import TopK
 
@@ -68,3 +71,16 @@ class Counting(Solver):
     @property
     def rows(self):
         return sum(len(scores) for scores, _ in self.calls)
+
+
+def train_in_a_process(rank, store, results):
+    """Ten steps of one of two processes, which have different instances; saves what was learnt."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    torch.manual_seed(rank)
+    theta, gradient = torch.randn(8 + 8 * rank, 10, requires_grad=True), AIMLE()
+    for _ in range(10):
+        z = PerturbAndMAP(theta, TopK(5), gradient=gradient).rsample((2,))
+        ((z - theta.detach().abs()) ** 2).sum(-1).mean(0).sum().backward()
+    torch.save(dict(gradient.named_buffers()), results[rank])
+    dist.destroy_process_group()
