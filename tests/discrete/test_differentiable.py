@@ -9,7 +9,7 @@ from torch import nn
 
 from logprob.discrete.by_perturbation import ByPerturbation
 from logprob.discrete.differentiable import DifferentiableSolver, differentiable
-from logprob.discrete.identity import Identity
+from logprob.discrete.identity import StraightThroughIdentity
 from logprob.discrete.implicit import AIMLE, IMLE
 from logprob.discrete.k_subset import KSubset
 from logprob.discrete.noise import Normal
@@ -37,7 +37,7 @@ def test_a_function_and_a_solver_make_the_same_layer():
 
 def test_decorators_with_and_without_arguments():
     bare = differentiable(three)
-    arguments = differentiable(gradient=Identity(), noise=Normal(), temperature=0.1, samples=2)(three)
+    arguments = differentiable(gradient=StraightThroughIdentity(), noise=Normal(), temperature=0.1, samples=2)(three)
     for layer, shape in ((bare, (4, 6)), (arguments, (2, 4, 6))):
         assert isinstance(layer, DifferentiableSolver)
         assert layer(torch.randn(4, 6)).shape == shape
@@ -113,11 +113,11 @@ def test_it_learns_to_choose():
 
 def test_the_identity_is_the_gradient_of_the_answer():
     scores, dy = torch.randn(2, 3, 4, requires_grad=True), torch.randn(5, 2, 3, 4)
-    costs = differentiable(lambda x: (x < 0).to(x.dtype), Identity(), event_dim=2, maximize=False)
+    costs = differentiable(lambda x: (x < 0).to(x.dtype), StraightThroughIdentity(), event_dim=2, maximize=False)
     costs(scores, samples=5).backward(dy)
     torch.testing.assert_close(scores.grad, -dy.sum(0))
     scores.grad = None
-    projected = differentiable(lambda x: (x > 0).to(x.dtype), Identity(project=True), event_dim=2)
+    projected = differentiable(lambda x: (x > 0).to(x.dtype), StraightThroughIdentity(project=True), event_dim=2)
     projected(scores, samples=5).backward(dy)
     torch.testing.assert_close(scores.grad, dy.sum(0) - dy.sum(0).mean((-2, -1), keepdim=True))
 

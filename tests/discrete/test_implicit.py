@@ -7,7 +7,7 @@ import torch
 from golden_discrete import load
 from replayed import BottomK, Counting, Replayed
 
-from logprob.discrete.identity import Identity
+from logprob.discrete.identity import StraightThroughIdentity
 from logprob.discrete.implicit import AIMLE, IMLE, BlackBox
 from logprob.discrete.paper_step import PaperStep
 from logprob.discrete.perturb_and_map import PerturbAndMAP
@@ -29,8 +29,8 @@ CASES = {
     "central_b1_unscaled": (IMLE(1.0, "central", scaled=False, **PAPER), 1.0),
     "central_b3_t05_scaled": (IMLE(3.0, "central", **PAPER), 0.5),
     "marginal_central_b1_scaled": (IMLE(1.0, "central", **PAPER), 1.0),
-    "ste": (Identity(**PAPER), 1.0),
-    "ste_t03": (Identity(**PAPER), 0.3),
+    "ste": (StraightThroughIdentity(**PAPER), 1.0),
+    "ste_t03": (StraightThroughIdentity(**PAPER), 0.3),
     "min_fwd_b1_scaled": (IMLE(1.0, **PAPER), 1.0),
     "min_central_b1_scaled": (IMLE(1.0, "central", **PAPER), 1.0),
 }
@@ -122,7 +122,7 @@ def backward(gradient, solver, scores, samples, loss=lambda z: z @ torch.linspac
         (AIMLE(), 3),
         (AIMLE(difference="forward"), 2),
         (IMLE(PaperStep(beta=1.0)), 2),
-        (Identity(), 1),
+        (StraightThroughIdentity(), 1),
     ],
 )
 @pytest.mark.parametrize("samples", [1, 4])
@@ -252,7 +252,7 @@ def test_diagnostics_warn_of_steps_that_are_too_short():
 
 def test_infinite_scores_stay_in_or_out():
     scores = torch.tensor([[torch.inf, -torch.inf, 0.0, 1.0, 2.0, 3.0]], requires_grad=True)
-    for gradient in (AIMLE(), IMLE(1.0), Identity()):
+    for gradient in (AIMLE(), IMLE(1.0), StraightThroughIdentity()):
         law = PerturbAndMAP(scores, TopK(3), gradient=gradient)
         z = law.rsample((50,))
         (z @ torch.linspace(-1, 1, 6)).mean(0).sum().backward()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from replayed import BottomK, Counting, Replayed
 
-from logprob.discrete.identity import Identity
+from logprob.discrete.identity import StraightThroughIdentity
 from logprob.discrete.implicit import AIMLE, IMLE
 from logprob.discrete.noise import Gumbel, Logistic, Normal
 from logprob.discrete.perturb_and_map import PerturbAndMAP
@@ -131,7 +131,7 @@ def test_an_answer_of_another_form_is_refused(wrong):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
-@pytest.mark.parametrize("gradient", [AIMLE(), IMLE(0.5), Identity()])
+@pytest.mark.parametrize("gradient", [AIMLE(), IMLE(0.5), StraightThroughIdentity()])
 def test_the_type_of_scores_is_that_of_samples_and_gradients(dtype, gradient):
     scores = torch.randn(3, 6).to(dtype).requires_grad_()
     solver = FunctionSolver(lambda scores: TopK(2)(scores) if scores.dtype in (torch.float32, torch.float64) else None)
@@ -166,7 +166,9 @@ def test_under_autocast_scores_keep_their_precision():
     assert set(seen) == {torch.float32}
 
 
-@pytest.mark.parametrize("gradient", [IMLE(0.7), IMLE(0.7, "central"), Identity(), Identity(project=True)])
+@pytest.mark.parametrize(
+    "gradient", [IMLE(0.7), IMLE(0.7, "central"), StraightThroughIdentity(), StraightThroughIdentity(project=True)]
+)
 def test_minimising_is_maximising_the_negative(gradient):
     theta = torch.randn(3, 6, generator=generator(), dtype=torch.float64, requires_grad=True)
     noise = torch.randn(4, 3, 6, generator=generator(1), dtype=torch.float64)

@@ -11,7 +11,7 @@ from replayed import Counting, Replayed
 from torch.func import grad, jacrev, vmap
 
 from logprob.discrete.differentiable import DifferentiableSolver, differentiable
-from logprob.discrete.identity import Identity
+from logprob.discrete.identity import StraightThroughIdentity
 from logprob.discrete.implicit import AIMLE, IMLE
 from logprob.discrete.noise import Gumbel
 from logprob.discrete.paper_step import PaperStep
@@ -27,7 +27,7 @@ GRADIENTS = {
     "adaptive": AIMLE,
     "adaptive-forward": lambda: AIMLE(difference="forward"),
     "paper": lambda: IMLE(PaperStep(beta=0.5)),
-    "identity": Identity,
+    "identity": StraightThroughIdentity,
 }
 
 

@@ -13,7 +13,7 @@ from logprob.discrete.reduction import Reduction, factors
 from logprob.gradients import PathwiseGradient
 
 
-class Identity(PathwiseGradient):
+class StraightThroughIdentity(PathwiseGradient):
     """The gradient of a sample is taken for that of its scores, with its sign turned if the solver minimises.
 
     Costs one solve a sample. Biased, for linear functions too.
@@ -31,7 +31,7 @@ class Identity(PathwiseGradient):
         >>> from logprob.discrete.perturb_and_map import PerturbAndMAP
         >>> from logprob.discrete.solvers.top_k import TopK
         >>> scores = torch.tensor([0.0, 1.0, 2.0], requires_grad=True)
-        >>> z = PerturbAndMAP(scores, TopK(1), gradient=Identity(project=True)).rsample()
+        >>> z = PerturbAndMAP(scores, TopK(1), gradient=StraightThroughIdentity(project=True)).rsample()
         >>> (z @ torch.tensor([0.0, 0.0, 3.0])).backward()
         >>> scores.grad
         tensor([-1., -1.,  2.])
@@ -48,11 +48,13 @@ class Identity(PathwiseGradient):
             z = q.solve(points)
         before, after = factors(self.reduction, torch.Size(sample_shape).numel())
         factor = before * after * (1 if q.solver.maximize else -1)
-        return attach(points, z, q.scores.dtype, _Identity(factor, q.solver.event_dim, self.project, points.dtype))
+        return attach(
+            points, z, q.scores.dtype, _StraightThroughIdentity(factor, q.solver.event_dim, self.project, points.dtype)
+        )
 
 
 @dataclass(frozen=True)
-class _Identity:
+class _StraightThroughIdentity:
     wants_points: ClassVar[bool] = False
 
     factor: float

@@ -108,13 +108,17 @@ class IMLE(PathwiseGradient):
         """What the backward pass wants to see again, besides the points."""
         scores = q.scores.detach().to(noise.dtype)
         saved = {"scores": scores, "about_law": self.step.look(q, noise, z)}
-        as_drawn = self.target_temperature is None or self.target_temperature == q.temperature
-        if self.alpha != 1 or not as_drawn:
-            temperature = q.temperature if self.target_temperature is None else self.target_temperature
-            saved["base"] = q.perturb(noise, self.alpha, temperature).detach()
+        if self._elsewhere(q.temperature):
+            saved["base"] = q.perturb(noise, self.alpha, self.target_temperature).detach()
         if self.difference == "forward" and ("base" not in saved or self.baseline == "forward"):
             saved["z"] = z.to(torch.int8) if q.solver.binary else z  # a byte each
         return {name: value for name, value in saved.items() if value is not None}
+
+    def _elsewhere(self, temperature: float | Tensor) -> bool:
+        """Whether other scores than those of the samples are moved; a tensor is not looked into."""
+        own = self.target_temperature
+        same = own is None or (not isinstance(temperature, Tensor) and own == temperature)
+        return self.alpha != 1 or not same
 
     def extra_repr(self) -> str:
         """The options."""

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from logprob.discrete.finite_difference import Difference
-from logprob.discrete.identity import Identity
+from logprob.discrete.identity import StraightThroughIdentity
 from logprob.discrete.implicit import IMLE
 from logprob.discrete.noise import Noise
 from logprob.discrete.paper_step import PaperStep
@@ -165,7 +165,9 @@ def ste(
     Returns:
         The layer, or a decorator, as of :func:`imle`.
     """
-    return _decorate(function, Identity(reduction="paper"), noise_distribution, noise_temperature, nb_samples, True)
+    return _decorate(
+        function, StraightThroughIdentity(reduction="paper"), noise_distribution, noise_temperature, nb_samples, True
+    )
 
 
 class _InstanceMajor(nn.Module):

@@ -94,6 +94,11 @@ class Fixed(StepSize):
 
     Raises:
         ValueError: if it is negative.
+
+    Example:
+        >>> from logprob.discrete.implicit import IMLE
+        >>> IMLE(Fixed(2.0)).step.size == IMLE(2.0).step.size
+        True
     """
 
     def __init__(self, size: float) -> None:
@@ -120,6 +125,11 @@ class Normalised(StepSize):
 
     Raises:
         ValueError: if ``beta`` is negative or a name unknown.
+
+    Example:
+        >>> slope = Slope(torch.tensor([[[0.0, 4.0]]]), torch.tensor([[[4.0]]]))
+        >>> Normalised(0.5)(slope, points=torch.tensor([[[6.0, 8.0]]]), scores=torch.zeros(1, 1, 2)).offset
+        tensor([[[0., 5.]]])
     """
 
     def __init__(self, beta: float = 1.0, reference: Reference = "perturbed", norms: Norms = "instance") -> None:
@@ -139,6 +149,11 @@ class Sign(StepSize):
     """The limit of long steps, ``z - solver(-g)``; where g is tied, by the scores. Not divided by ``lambda``.
 
     Dense and biased, its length independent of the gradient's.
+
+    Example:
+        >>> slope = Slope(torch.tensor([[[0.0, 1e-3]]]), torch.tensor([[[1e-3]]]))
+        >>> (Sign()(slope, points=torch.ones(1, 1, 2), scores=torch.zeros(1, 1, 2)).offset > 1e5).tolist()
+        [[[False, True]]]
     """
 
     def forward(self, slope: Slope, points: Tensor, scores: Tensor) -> Move:
