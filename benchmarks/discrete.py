@@ -24,7 +24,7 @@ from scipy.sparse.csgraph import dijkstra, minimum_spanning_tree
 from timing import processor, take_turns
 from torch import Tensor
 
-from logprob.discrete.identity import Identity
+from logprob.discrete.identity import StraightThroughIdentity
 from logprob.discrete.implicit import AIMLE, IMLE
 from logprob.discrete.noise import Gumbel, Noise, Normal
 from logprob.discrete.perturb_and_map import PerturbAndMAP
@@ -88,7 +88,7 @@ def layers(rows: int, samples: int) -> Mapping[str, Step]:
         "AIMLE forward": (AIMLE(difference="forward"), Gumbel()),
         "AIMLE central (default)": (AIMLE(), Gumbel()),
         "AIMLE central, Sum-of-Gamma": (AIMLE(), SumOfGamma(CHOSEN)),
-        "Identity": (Identity(), Gumbel()),
+        "identity": (StraightThroughIdentity(), Gumbel()),
         "PerturbedOptimizer": (PerturbedOptimizer(), Gumbel()),
         "PerturbedOptimizer, Normal": (PerturbedOptimizer(), Normal()),
     }

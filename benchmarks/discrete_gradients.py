@@ -1,9 +1,10 @@
 """Gradients through solvers beside the exact gradient: bias, variance, cosine, seconds and solver calls.
 
 Three families that can be enumerated, all with scores from N(0, 1): 5 of 10 items, one of 10 items, spanning trees of 5
-vertices (10 edges). Two functions of the structure, of one for each instance: ``|z - b|^2`` with ``b = |N(0, 1)|``, and
-``v . tanh(z W)`` with 16 random units. The exact gradient is that of the *exponential family* ``p(z) ~ exp <z, scores>``;
-perturbed scores have another law unless one item is chosen, so their bias holds that difference too.
+vertices (10 edges). Two functions of the structure, another one for each instance: ``|z - b|^2`` with
+``b = |N(0, 1)|``, and ``v . tanh(z W)`` with 16 random units. The exact gradient is that of the *exponential family*
+``p(z) ~ exp <z, scores>``; perturbed scores have another law unless one item is chosen, so their bias holds that
+difference too.
 
 Every estimate is the mean over S samples. Columns; means over the instances:
 
@@ -38,18 +39,21 @@ from logprob.discrete import (
     IMLE,
     BlackBox,
     ByPerturbation,
-    GumbelSoftmax,
-    Identity,
+    Gumbel,
     KSubset,
+    Noise,
     Normal,
+    PaperStep,
     PerturbedOptimizer,
+    SoftChoice,
     SoftSub,
     SoftSubset,
     SoftTree,
     SpanningTrees,
+    StraightThroughIdentity,
     StraightThroughMarginals,
 )
-from logprob.gradients import Enumeration, GradientEstimator, LeaveOneOut, ScoreFunction
+from logprob.gradients import Enumeration, GradientEstimator, LeaveOneOut, PathwiseGradient, ScoreFunction
 from logprob.metrics.gradient_quality import GradientReport, gradient_report, scores_gradient
 
 EDGES = 10
@@ -77,11 +81,9 @@ class Entry(NamedTuple):
     most: int = 1000
 
 
-def perturbed(make: Make, noise: Any = None) -> Make:
+def perturbed(make: Callable[[], PathwiseGradient], noise: Noise | None = Gumbel()) -> Make:  # noqa: B008
     """An estimator of perturb-and-MAP in place of the exact law."""
-    if noise is None:
-        return lambda: ByPerturbation(make())  # type: ignore[arg-type]
-    return lambda: ByPerturbation(make(), noise=noise)  # type: ignore[arg-type]
+    return lambda: ByPerturbation(make(), noise)
 
 
 SUBSETS = ("5 of 10", "1 of 10")
@@ -90,14 +92,14 @@ ENTRIES = (
     Entry("I-MLE, central, step 1", perturbed(lambda: IMLE(1.0, difference="central")), "3"),
     Entry("AIMLE, forward", perturbed(lambda: AIMLE(difference="forward")), "2"),
     Entry("AIMLE, central (default)", perturbed(AIMLE), "3"),
-    Entry("AIMLE, central, target 1 (as published)", perturbed(lambda: AIMLE(target=1.0, reference="theta")), "3"),
-    Entry("identity (straight-through)", perturbed(Identity), "1"),
-    Entry("identity, projected", perturbed(lambda: Identity(project=True)), "1"),
-    Entry("black box, step 1", perturbed(lambda: BlackBox(1.0)), "2", most=1),
+    Entry("AIMLE, central, published rule, target 1", perturbed(lambda: IMLE(PaperStep(rate=1e-2), "central")), "3"),
+    Entry("identity (straight-through)", perturbed(StraightThroughIdentity), "1"),
+    Entry("identity, projected", perturbed(lambda: StraightThroughIdentity(project=True)), "1"),
+    Entry("black box, step 1", perturbed(lambda: BlackBox(1.0), None), "2", most=1),
     Entry("perturbed optimizer, Gumbel", perturbed(PerturbedOptimizer), "1"),
     Entry("perturbed optimizer, normal", perturbed(PerturbedOptimizer, Normal()), "1"),
-    Entry("perturbed, leave-one-out", perturbed(lambda: PerturbedOptimizer(leave_one_out=True)), "1", least=2),
-    Entry("Gumbel-Softmax, temperature 0.5", perturbed(lambda: GumbelSoftmax(0.5)), "0", ("1 of 10",)),
+    Entry("perturbed, leave-one-out", perturbed(lambda: PerturbedOptimizer("leave-one-out")), "1", least=2),
+    Entry("Gumbel-Softmax, temperature 0.5", perturbed(lambda: SoftChoice(0.5)), "0", ("1 of 10",)),
     Entry("SoftSub, temperature 0.5", perturbed(lambda: SoftSub(0.5)), "0", SUBSETS),
     Entry("relaxed subset (SST), temperature 0.5", perturbed(lambda: SoftSubset(0.5)), "0", SUBSETS),
     Entry("relaxed tree (SST), temperature 0.5", perturbed(lambda: SoftTree(0.5)), "0", ("trees",)),

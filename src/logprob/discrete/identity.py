@@ -48,13 +48,11 @@ class StraightThroughIdentity(PathwiseGradient):
             z = q.solve(points)
         before, after = factors(self.reduction, torch.Size(sample_shape).numel())
         factor = before * after * (1 if q.solver.maximize else -1)
-        return attach(
-            points, z, q.scores.dtype, _StraightThroughIdentity(factor, q.solver.event_dim, self.project, points.dtype)
-        )
+        return attach(points, z, q.scores.dtype, _Identity(factor, q.solver.event_dim, self.project, points.dtype))
 
 
 @dataclass(frozen=True)
-class _StraightThroughIdentity:
+class _Identity:
     wants_points: ClassVar[bool] = False
 
     factor: float

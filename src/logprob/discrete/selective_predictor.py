@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ class SelectivePredictor(DistributionModule):
         self,
         categories: int,
         k: int,
-        words: Callable[[int], WordVectors] = WordVectors,
+        words: Callable[[int], nn.Module] = WordVectors,
         selector: Callable[[int], nn.Module] = TokenSelector,
         predictor: Callable[[int], nn.Module] = MaskedMeanPredictor,
     ) -> None:
@@ -56,7 +57,8 @@ class SelectivePredictor(DistributionModule):
         check_counts(categories=categories, k=k)
         self.categories, self.k = categories, k
         self.words = words(categories)
-        self.selector, self.predictor = selector(self.words.dimensions), predictor(self.words.dimensions)
+        dimensions: Any = self.words.dimensions
+        self.selector, self.predictor = selector(dimensions), predictor(dimensions)
 
     def initialize(self, x: Tensor) -> None:
         """Look at training rows; nothing depends on them.

@@ -5,6 +5,7 @@ from logprob.metrics.bound import LikelihoodBound
 from logprob.metrics.discrete_bound import DiscreteBound
 from logprob.metrics.edges import EdgeScores
 from logprob.metrics.expected_value import ExpectedValue
+from logprob.metrics.gradient_quality import GradientQuality, GradientReport, gradient_report, scores_gradient
 from logprob.metrics.latent import EvidenceBounds, RelaxedSamples, VanishingGradients
 from logprob.metrics.likelihood import LogLikelihood, log_prob_rows
 from logprob.metrics.paths import PathQuality
@@ -15,6 +16,8 @@ __all__ = [
     "EdgeScores",
     "EvidenceBounds",
     "ExpectedValue",
+    "GradientQuality",
+    "GradientReport",
     "LikelihoodBound",
     "LogLikelihood",
     "Metric",
@@ -23,5 +26,7 @@ __all__ = [
     "RelaxedSamples",
     "SubsetPrecision",
     "VanishingGradients",
+    "gradient_report",
     "log_prob_rows",
+    "scores_gradient",
 ]

@@ -7,6 +7,7 @@ from logprob.objectives.capacity import Capacity, CapacityELBO
 from logprob.objectives.divergence import Divergence, divergence
 from logprob.objectives.elbo import NegativeELBO
 from logprob.objectives.expected_value import ExpectedLoss, SquaredDistance
+from logprob.objectives.functions import DistanceToTarget, TanhNetwork
 from logprob.objectives.geco import GECO
 from logprob.objectives.importance import NegativeIWAE
 from logprob.objectives.likelihood import NegativeLogLikelihood
@@ -26,6 +27,7 @@ __all__ = [
     "Batch",
     "Capacity",
     "CapacityELBO",
+    "DistanceToTarget",
     "Divergence",
     "ExpectedLoss",
     "FenchelYoungLoss",
@@ -42,6 +44,7 @@ __all__ = [
     "SelfNormalizingLikelihood",
     "SquaredDistance",
     "StructuredLoss",
+    "TanhNetwork",
     "divergence",
     "published_edge_divergence",
     "published_edge_error",

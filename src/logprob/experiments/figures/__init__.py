@@ -16,8 +16,10 @@ from logprob.experiments.errors import RunError
 from logprob.experiments.figures.canvas import save
 from logprob.experiments.figures.completions import completion_drawings
 from logprob.experiments.figures.curves import learning_curves
+from logprob.experiments.figures.graphs import graph_drawings
 from logprob.experiments.figures.images import Pixels, image_grid, image_sheet, pixels_of, reconstruction_grid
 from logprob.experiments.figures.latents import latent_drawings
+from logprob.experiments.figures.maps import map_drawings
 from logprob.experiments.figures.planes import density_panels, pmf_panels
 from logprob.experiments.figures.weights import filter_figure, inverse_pairs
 from logprob.experiments.prepare import Prepared
@@ -96,7 +98,9 @@ def _of_weights(prepared: Prepared, figures: Figures, when: str = "") -> Iterato
     data = prepared.dataset
     if figures.filters and (pairs := inverse_pairs(prepared.model)):
         yield "filters.png", partial(filter_figure, pairs)
+    yield from graph_drawings(prepared.model, prepared.rows(data.test))
     if data.train.context is not None:
+        yield from map_drawings(prepared.model, prepared.rows(data.test))
         if figures.samples and data.image_shape is not None:
             yield from completion_drawings(prepared.model, prepared.rows(data.test), _pixels(prepared))
         return
