@@ -2,6 +2,7 @@
 
 from logprob.distributions.base import DistributionModule, IntractableError, UnnormalizedDistribution
 from logprob.distributions.decoded import DecodedDistribution, DecodedModel
+from logprob.distributions.kl_bound import kl_bound
 from logprob.distributions.latent import GaussianLatent, Latent, LatentVariableDistribution, LatentVariableModel
 from logprob.distributions.log_ratio import log_ratio
 from logprob.distributions.pixels import BernoulliPixels, GaussianPixels, PixelLikelihood
@@ -20,6 +21,7 @@ __all__ = [
     "LatentVariableModel",
     "PixelLikelihood",
     "UnnormalizedDistribution",
+    "kl_bound",
     "log_ratio",
     "vertex_distance",
 ]
