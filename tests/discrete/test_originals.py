@@ -88,3 +88,15 @@ def test_further_arguments_reach_the_function():
     layer = imle(lambda theta, k: TopK(1)(theta, k=k), nb_samples=3)
     z = layer(torch.randn(2, 5), k=torch.tensor([1, 4]))
     assert z.sum(-1).tolist() == [1, 1, 1, 4, 4, 4]
+
+
+@pytest.mark.parametrize("samples", [1, 6])
+def test_both_decorators_agree_on_forward_differences(samples):
+    golden = load(f"estimators_topk_s{samples}")
+    grads = []
+    for decorator in (imle, aimle):
+        theta = golden["theta"].clone().requires_grad_()
+        noise = Replayed(golden["noise"].transpose(0, 1))
+        decorator(top(int(golden["k"])), SCALED, noise, samples)(theta).backward(golden["dy"])
+        grads.append(theta.grad)
+    assert torch.equal(*grads)
