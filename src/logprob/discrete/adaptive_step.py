@@ -139,7 +139,7 @@ class AdaptiveStep(Controller):
         seen, means, known = counts.clamp(max=1), self.means[: len(totals)], self.known[: len(totals)]
         weight = torch.addcmul(seen, seen, known, value=-self.decay)  # 1 at first, then 1 - decay; 0 if not seen
         means.lerp_(totals / counts.clamp(min=1), weight)
-        known.copy_(torch.maximum(known, seen))
+        known.clamp_(min=seen)
         logs = (self.means + _SOFT).log()
         target = logs[1:].amin() if self.target == "auto" else math.log(self.target + _SOFT)
         change = (target - logs[0]).clamp(-1, 1) * (seen[0] * self.known.amin())

@@ -51,8 +51,7 @@ class Controller(StepSize):
         """Change the buffers in place, given sums over the instances of all processes."""
 
     def _update(self, sums: Tensor) -> None:
-        sums = _of_all_processes(sums.sum(0))
-        self.update(sums.where(sums.isfinite().all(), 0.0))  # from NaN there is nothing to learn
+        self.update(_of_all_processes(sums.sum(0).nan_to_num(0.0)))  # NaN, which no later call could undo
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         """Buffers move with the module, but do not follow it into half precision."""
