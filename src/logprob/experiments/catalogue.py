@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -40,15 +40,20 @@ class Catalogue:
         for path in self._paths:
             self._short.setdefault(path.rpartition(".")[2], []).append(path)
 
-    def find(self, name: str) -> tuple[str, Any] | None:
+    def find(self, name: str, fits: Callable[[Any], bool] = lambda thing: True) -> tuple[str, Any] | None:
         """Full path and object of a short or dotted name, or None if a recipe may not use it.
 
+        Args:
+            name: the name.
+            fits: which of several things of the same short name is meant; if it says no to all, any may be.
+
         Raises:
-            RecipeError: if a short name means several things.
+            RecipeError: if a short name still means several things.
         """
         if name in self._paths:
             return name, self._paths[name]
         paths = self._short.get(name, [])
+        paths = [path for path in paths if fits(self._paths[path])] or paths
         if len({id(self._paths[path]) for path in paths}) > 1:
             raise RecipeError(f"{name!r} means {' and '.join(paths)}; write the one you mean in full")
         return (paths[0], self._paths[paths[0]]) if paths else None

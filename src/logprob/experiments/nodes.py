@@ -142,7 +142,7 @@ def _resolve_dict(value: dict[str, Any], hint: Any, choices: list[Wanted], key: 
 
 
 def _call(name: str, given: dict[str, Any], hint: Any, choices: list[Wanted], key: str, catalogue: Catalogue) -> Node:
-    found = catalogue.find(name)
+    found = catalogue.find(name, lambda thing: any(_fits(thing, c) for c in choices))
     match = next((c for c in choices if found and _fits(found[1], c)), None)
     names = {n for n, thing in catalogue.names() if any(_offered(thing, c) for c in choices)}
     if found is None and any(m is not types.NoneType and plain(m) is not None for m in members(hint)):
