@@ -27,11 +27,18 @@ def draw_figures(table: list[Row], folder: Path) -> None:
             chosen = [row for row in table if (row["family"], row["function"]) == (family, function)]
             for index, name in enumerate(names):
                 mine = sorted((row["samples"], row["cosine"]) for row in chosen if row["estimator"] == name)
-                style = {"color": f"C{index % 10}", "ls": STYLES[index // 10], "marker": "o", "ms": 3}
+                style = {
+                    "color": f"C{index % 10}",
+                    "ls": STYLES[index // 10],
+                    "marker": "o",
+                    "ms": 3,
+                    "lw": 3 if "default" in name else 1.2,
+                }
                 axis.plot([s for s, _ in mine], [c for _, c in mine], label=name, **style)
             axis.set(xscale="log", title=f"{family}, {function}", ylim=(-0.05, 1.02))
             axis.grid(alpha=0.3)
-    figure.supxlabel("samples S")
+    for axis in axes[-1]:
+        axis.set_xlabel("samples S")
     figure.supylabel("cosine of one estimate and the exact gradient")
     handles, labels = axes[0][0].get_legend_handles_labels()
     known = dict(zip(labels, handles, strict=True))
