@@ -15,12 +15,14 @@ from logprob.gradients import Enumeration
 
 @dataclass(frozen=True)
 class ExpectedValue:
-    """``E_q f`` over all joint categories of the model's law: what an ``ExpectedLoss`` estimates.
+    """``E_q f`` over all joint categories, or all structures, of the model's law: what an ``ExpectedLoss`` estimates.
 
-    ``expected_value``: the sum over the ``K^V`` outcomes; in the units of ``f``. The rows are not looked at.
+    ``expected_value``: the sum over the outcomes; in the units of ``f``. ``optimality_gap``, for laws that list their
+    structures: the same less the least value of ``f``, 0 for a law that is sure of the best one. The rows are not looked
+    at, but for their context.
 
     Args:
-        function: a module from one-hot vectors ``(..., V, K)`` to ``(...)``.
+        function: a module from one-hot vectors ``(..., V, K)``, or structures ``(..., *event)``, to ``(...)``.
 
     Raises:
         ValueError: when called, if there are more than 100,000 outcomes.
@@ -40,4 +42,7 @@ class ExpectedValue:
         """The expectation under the model's present parameters."""
         law: Any = model(batch.context)
         value = Enumeration()(law, self.function)
-        return {"expected_value": value.item()}
+        found = {"expected_value": value.item()}
+        if getattr(law, "has_enumerate_support", False):
+            found["optimality_gap"] = found["expected_value"] - self.function(law.enumerate_support()).min().item()
+        return found
