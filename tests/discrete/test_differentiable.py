@@ -16,6 +16,7 @@ from logprob.discrete.noise import Normal
 from logprob.discrete.perturb_and_map import PerturbAndMAP
 from logprob.discrete.solvers.grid_path import GridPath
 from logprob.discrete.solvers.top_k import TopK
+from logprob.gradients import LeaveOneOut
 
 
 def three(scores, **instance):
@@ -96,6 +97,17 @@ def test_a_module_owns_what_is_learnt():
     model(torch.randn(4, 3)).square().mean(0).matmul(torch.arange(6.0)).backward()
     assert layer.temperature.grad is not None
     assert model[0].weight.grad.any()
+
+
+def test_wrong_settings_are_named():
+    with pytest.raises(TypeError, match="got the class AIMLE"):
+        differentiable(TopK(3), AIMLE)
+    with pytest.raises(TypeError, match="got LeaveOneOut; an estimator that calls"):
+        differentiable(TopK(3), LeaveOneOut())
+    with pytest.raises(ValueError, match="samples >= 1"):
+        differentiable(TopK(3), samples=0)
+    with pytest.raises(ValueError, match="samples >= 1"):
+        differentiable(TopK(3))(torch.zeros(5), samples=-1)
 
 
 def test_it_learns_to_choose():

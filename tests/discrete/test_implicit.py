@@ -7,11 +7,14 @@ import torch
 from golden_discrete import load
 from replayed import BottomK, Counting, Replayed
 
+from logprob.discrete.differentiable import differentiable
 from logprob.discrete.identity import StraightThroughIdentity
 from logprob.discrete.implicit import AIMLE, IMLE, BlackBox
+from logprob.discrete.k_subset import KSubset
 from logprob.discrete.paper_step import PaperStep
 from logprob.discrete.perturb_and_map import PerturbAndMAP
 from logprob.discrete.solvers.grid_path import GridPath
+from logprob.discrete.solvers.python import PythonSolver
 from logprob.discrete.solvers.spanning_tree import SpanningTree
 from logprob.discrete.solvers.top_k import TopK
 from logprob.discrete.steps import Normalised, Sign
@@ -237,6 +240,54 @@ def test_a_broken_solver_leaves_what_was_learnt():
     with pytest.raises(RuntimeError, match="the solver broke"):
         loss.backward()
     assert all(torch.equal(before[name], x) for name, x in gradient.named_buffers())
+
+
+def test_a_probe_that_fails_is_made_again():
+    calls = []
+
+    def solver(scores):
+        calls.append(len(scores))
+        if len(calls) == 2:  # the samples were the first
+            raise RuntimeError("the solver broke")
+        return TopK(2)(scores)
+
+    layer, scores = differentiable(solver), torch.randn(5, 6, requires_grad=True)
+    with pytest.raises(RuntimeError, match="the solver broke"):
+        layer(scores)
+    assert layer.state_dict()["gradient.step._extra_state"] == 0
+    layer(scores)
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize("samples", [None, 1, 3])
+def test_an_error_in_the_backward_pass_names_the_instance(samples):
+    calls = [0]
+
+    def largest(scores, number):
+        calls[0] += 1
+        if calls[0] > 8 * (samples or 1) and number == 5:  # after the samples
+            raise KeyError("lost")
+        return scores == scores.max()
+
+    layer = differentiable(PythonSolver(largest), IMLE(1.0), samples=samples)
+    scores = torch.randn(2, 4, 6, requires_grad=True)
+    loss = layer(scores, number=torch.arange(8).reshape(2, 4))[..., 1:, :].square().sum()  # no gradient in column 0
+    with pytest.raises(RuntimeError, match=r"^instance \(1, 1\): KeyError: 'lost'$"):
+        loss.backward()
+    assert scores.grad is None
+
+
+@pytest.mark.parametrize("gradient", [IMLE(), AIMLE(), BlackBox(), StraightThroughIdentity()])
+def test_exact_laws_are_told_what_to_take(gradient):
+    with pytest.raises(TypeError, match=r"got KSubset; .* take ByPerturbation"):
+        gradient.rsample(KSubset(torch.zeros(3, 4), 2))
+
+
+def test_no_instance_has_no_gradient():
+    for step in (PaperStep(beta=1.0), Normalised(norms="batch")):
+        scores = torch.zeros(0, 5, requires_grad=True)
+        PerturbAndMAP(scores, TopK(2), gradient=IMLE(step)).rsample((3,)).sum().backward()
+        assert scores.grad.shape == (0, 5)
 
 
 def test_diagnostics_warn_of_steps_that_are_too_short():

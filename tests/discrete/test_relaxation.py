@@ -8,12 +8,15 @@ import torch
 from given_noise import Given
 
 from logprob.discrete.binary_entropy_subset import BinaryEntropySubset
+from logprob.discrete.k_subset import KSubset
 from logprob.discrete.noise import Gumbel
 from logprob.discrete.perturb_and_map import PerturbAndMAP
 from logprob.discrete.soft_choice import MaxOfConcretes, SoftChoice
 from logprob.discrete.soft_sub import SoftSub
 from logprob.discrete.soft_subset import SoftSubset
 from logprob.discrete.soft_tree import SoftTree
+from logprob.discrete.solvers.grid_path import GridPath
+from logprob.discrete.solvers.hypercube import Hypercube
 from logprob.discrete.solvers.one_of import OneOf
 from logprob.discrete.solvers.spanning_tree import SpanningTree
 from logprob.discrete.solvers.top_k import TopK
@@ -176,8 +179,16 @@ def test_what_is_no_relaxation_is_refused() -> None:
         law(scores_of(), SpanningTree(), SoftSub()).rsample()
     with pytest.raises(ValueError, match="one k for all"):
         PerturbAndMAP(scores_of(2), TopK(2), gradient=SoftSub(), instance={"k": torch.tensor([1, 2])}).rsample()
-    with pytest.raises(ValueError, match="edges"):
-        law(torch.zeros(4), TopK(2), SoftTree()).rsample()
+    for solver in (SpanningTree(), Hypercube(), GridPath()):
+        with pytest.raises(ValueError, match="chooses one"):
+            law(torch.zeros(3, 3), solver, SoftChoice()).rsample()
+    with pytest.raises(ValueError, match="complete graph"):
+        law(torch.zeros(4), SpanningTree(), SoftTree()).rsample()
+    for solver in (TopK(2), GridPath()):  # of three, as the edges of a triangle
+        with pytest.raises(ValueError, match="finds the edges of spanning trees"):
+            law(torch.zeros(3, 3), solver, SoftTree()).rsample()
+    with pytest.raises(TypeError, match=r"got KSubset.*ByPerturbation\(SoftSub"):
+        SoftSub().rsample(KSubset(torch.zeros(4), 2))
     for make in (SoftChoice, SoftSub, lambda t: SoftTree(max_range=t)):
         with pytest.raises(ValueError, match="must be positive"):
             make(0.0)

@@ -120,8 +120,11 @@ class AdaptiveStep(Controller):
                 "the step a target in coordinates, or the law some noise"
             )
         one = z.shape[: z.dim() - q.scores.dim()].numel() == 1
-        probe = not one or torch.compiler.is_compiling() or self.clock.strikes()
-        return own_turnover(q, noise, z) if probe else None
+        if not one or torch.compiler.is_compiling():
+            return own_turnover(q, noise, z)
+        found = own_turnover(q, noise, z) if self.clock.strikes else None
+        self.clock.ticks += 1  # last: an error of the solver leaves it
+        return found
 
     def evidence(self, outcome: Outcome) -> Tensor:
         """Sums over instances of the density, and of the target and its limit if known; then how many instances."""
@@ -160,10 +163,10 @@ class _Clock:
 
     ticks: int = 0
 
+    @property
     def strikes(self) -> bool:
         """Whether it is time to probe."""
-        self.ticks += 1
-        return self.ticks % _PROBE_EVERY == 1
+        return self.ticks % _PROBE_EVERY == 0
 
 
 def _check(

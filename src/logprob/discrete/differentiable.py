@@ -31,6 +31,10 @@ class DifferentiableSolver(nn.Module):
         temperature: of the noise, a number, or a parameter of shape ``()`` to be learned.
         samples: to be drawn of every instance; None draws one, and adds no dimension.
         noisy_eval: draw samples in evaluation mode too.
+
+    Raises:
+        TypeError: if the gradient is not one of samples; a score function, which needs the loss, takes :meth:`law`.
+        ValueError: if there is no sample to be drawn.
     """
 
     def __init__(
@@ -44,9 +48,9 @@ class DifferentiableSolver(nn.Module):
     ) -> None:
         super().__init__()
         self.solver = solver
-        self.gradient = AIMLE() if gradient is None else gradient
+        self.gradient = _check_gradient(AIMLE() if gradient is None else gradient)
         self.noise, self.temperature = noise, temperature
-        self.samples, self.noisy_eval = samples, noisy_eval
+        self.samples, self.noisy_eval = _check_samples(samples), noisy_eval
 
     def law(self, scores: Tensor, /, *, generator: torch.Generator | None = None, **instance: Any) -> PerturbAndMAP:
         """The distribution of the noisy answers."""
@@ -74,7 +78,7 @@ class DifferentiableSolver(nn.Module):
         Returns:
             z of shape ``(*batch, *event)``, or ``(samples, *batch, *event)`` if a number of samples is given.
         """
-        samples = self.samples if samples is None else samples
+        samples = self.samples if samples is None else _check_samples(samples)
         shape = torch.Size(() if samples is None else (samples,))
         q = self.law(scores, generator=generator, **instance)
         return q.rsample(shape) if self.training or self.noisy_eval else q.mode.expand(shape + scores.shape)
@@ -144,6 +148,23 @@ def differentiable(
         return DifferentiableSolver(_as_solver(solver, form), gradient, noise, temperature, samples, noisy_eval)
 
     return layer if solver is None else layer(solver)
+
+
+def _check_gradient(gradient: Any) -> PathwiseGradient:
+    if isinstance(gradient, type):
+        raise TypeError(f"expected a gradient, such as AIMLE(), got the class {gradient.__name__}")
+    if not isinstance(gradient, PathwiseGradient):
+        raise TypeError(
+            f"expected a gradient of samples, such as AIMLE(), got {type(gradient).__name__}; an estimator that calls "
+            "the function takes gradient(layer.law(scores), f)"
+        )
+    return gradient
+
+
+def _check_samples(samples: int | None) -> int | None:
+    if samples is not None and samples < 1:
+        raise ValueError(f"expected samples >= 1, or None, got {samples}")
+    return samples
 
 
 def _as_solver(solver: Solver | Callable[..., Tensor], form: dict[str, Any]) -> Solver:

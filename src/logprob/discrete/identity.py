@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from logprob.discrete.attach import attach
+from logprob.discrete.perturb_and_map import check_perturbed
 from logprob.discrete.reduction import Reduction, factors
 from logprob.gradients import PathwiseGradient
 
@@ -42,7 +43,12 @@ class StraightThroughIdentity(PathwiseGradient):
         self.project, self.reduction = project, reduction
 
     def rsample(self, q: Any, sample_shape: tuple[int, ...] = ()) -> Tensor:
-        """Samples of a :class:`PerturbAndMAP`, ``sample_shape + batch_shape + event_shape``."""
+        """Samples of a :class:`PerturbAndMAP`, ``sample_shape + batch_shape + event_shape``.
+
+        Raises:
+            TypeError: if q is another law.
+        """
+        check_perturbed(q, self)
         points = q.perturb(q.draw_noise(sample_shape))
         with torch.no_grad():
             z = q.solve(points)

@@ -11,6 +11,7 @@ from torch import Tensor
 from logprob.discrete.adaptive_step import AdaptiveStep
 from logprob.discrete.attach import attach, transformed
 from logprob.discrete.finite_difference import Difference, FiniteDifference
+from logprob.discrete.perturb_and_map import check_perturbed
 from logprob.discrete.record import Diagnostics, Record
 from logprob.discrete.reduction import Reduction, factors
 from logprob.discrete.steps import StepSize, as_step
@@ -85,7 +86,12 @@ class IMLE(PathwiseGradient):
         self.record = Record()
 
     def rsample(self, q: Any, sample_shape: tuple[int, ...] = ()) -> Tensor:
-        """Samples of a :class:`PerturbAndMAP`, ``sample_shape + batch_shape + event_shape``."""
+        """Samples of a :class:`PerturbAndMAP`, ``sample_shape + batch_shape + event_shape``.
+
+        Raises:
+            TypeError: if q is another law.
+        """
+        check_perturbed(q, self)
         noise = q.draw_noise(sample_shape)
         points = q.perturb(noise)
         with torch.no_grad():
@@ -206,6 +212,7 @@ class BlackBox(IMLE):
 
     def rsample(self, q: Any, sample_shape: tuple[int, ...] = ()) -> Tensor:
         """The answer without noise, for every sample."""
+        check_perturbed(q, self)
         if q.noise is not None:
             raise ValueError(
                 f"BlackBox differentiates solvers of scores without noise, got {q.noise}; use IMLE, or noise=None"

@@ -210,6 +210,20 @@ class PerturbAndMAP(UnnormalizedDistribution):
         return value[(...,) + (None,) * self.solver.event_dim]
 
 
+def check_perturbed(q: Any, gradient: PathwiseGradient) -> None:
+    """Refuse laws that are not of perturbed scores.
+
+    Raises:
+        TypeError: if q is not a :class:`PerturbAndMAP`.
+    """
+    if not isinstance(q, PerturbAndMAP):
+        own, law = type(gradient).__name__, type(q).__name__
+        raise TypeError(
+            f"{own} is a gradient of perturbed scores, PerturbAndMAP, got {law}; for an exact law of structures take "
+            f"ByPerturbation({own}(...))"
+        )
+
+
 def _computing(dtype: torch.dtype) -> torch.dtype:
     """Half precision would tie perturbed scores."""
     return torch.promote_types(dtype, torch.float32)

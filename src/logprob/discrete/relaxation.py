@@ -8,6 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from logprob.discrete.perturb_and_map import check_perturbed
+from logprob.discrete.solvers.function import FunctionSolver
+from logprob.discrete.solvers.python import PythonSolver
 from logprob.gradients import PathwiseGradient
 from logprob.gradients.category import with_backward_of
 from logprob.gradients.straight_through import check_positive
@@ -44,8 +47,10 @@ class Relaxation(PathwiseGradient):
         """Samples ``sample_shape + batch_shape + event_shape`` of a `PerturbAndMAP` law.
 
         Raises:
+            TypeError: if q is another law.
             ValueError: if the solver of ``q`` is not one for which this is a relaxation.
         """
+        check_perturbed(q, self)
         points = self._points(q, sample_shape)
         if not self.training:
             return self._answer(q, points).to(q.scores.dtype)
@@ -79,6 +84,11 @@ def subset_size(q: Any) -> int:
     if not hasattr(q.solver, "k"):
         raise ValueError(f"expected a solver with a number of ones k, such as TopK, got {type(q.solver).__name__}")
     return int(q.solver.k)
+
+
+def finds(q: Any, kind: type) -> bool:
+    """Whether the solver of ``q`` is of a kind; a function of the user's may be of any."""
+    return isinstance(q.solver, (kind, FunctionSolver, PythonSolver))
 
 
 def _without_masked(q: Any, scores: Tensor) -> Tensor:

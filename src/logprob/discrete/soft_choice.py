@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from logprob.discrete.relaxation import Relaxation
+from logprob.discrete.relaxation import Relaxation, finds
+from logprob.discrete.solvers.one_of import OneOf
 
 
 class SoftChoice(Relaxation):
@@ -35,7 +36,7 @@ class SoftChoice(Relaxation):
     """
 
     def _relax(self, q: Any, scores: Tensor) -> Tensor:
-        if getattr(q.solver, "k", 1) != 1:
+        if not finds(q, OneOf) and getattr(q.solver, "k", None) != 1:
             raise ValueError(f"expected a solver that chooses one, got {q.solver}; SoftSubset relaxes subsets")
         return scores.softmax(-1)
 

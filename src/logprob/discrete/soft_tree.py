@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from logprob.discrete.relaxation import Relaxation
+from logprob.discrete.relaxation import Relaxation, finds
+from logprob.discrete.solvers.spanning_tree import SpanningTree
 from logprob.discrete.spanning_trees import SpanningTrees
 from logprob.gradients.straight_through import check_positive
 
@@ -28,7 +29,7 @@ class SoftTree(Relaxation):
             exist, stay so.
 
     Raises:
-        ValueError: if a number is not positive, or there is no graph with so many edges.
+        ValueError: if a number is not positive, the solver finds no trees, or there is no graph with so many edges.
 
     References:
         Paulus, Choi, Tarlow, Krause and Maddison, "Gradient Estimation with Stochastic Softmax Tricks", NeurIPS 2020.
@@ -46,6 +47,8 @@ class SoftTree(Relaxation):
         self.max_range = None if max_range is None else check_positive("max_range", max_range)
 
     def _relax(self, q: Any, scores: Tensor) -> Tensor:
+        if not finds(q, SpanningTree):
+            raise ValueError(f"expected a solver that finds the edges of spanning trees, got {q.solver}")
         if self.max_range is not None:
             lifted = torch.maximum(scores, scores.amax(-1, keepdim=True) - self.max_range)
             scores = torch.where(scores == -torch.inf, scores, lifted)

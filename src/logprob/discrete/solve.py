@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
 from logprob.discrete.attach import transformed
+from logprob.discrete.solvers.answers import name_instance
 from logprob.discrete.solvers.base import Solver
+
+_NAMED = re.compile(r"instance (\d+)(?=: )")  # how errors of solvers begin
 
 
 def solve(
@@ -33,7 +38,8 @@ def solve(
         z of the shape and type of ``scores``, without gradient.
 
     Raises:
-        ValueError: if the solver gives another shape or type.
+        ValueError: if the solver gives another shape or type. Errors of the solver name an instance of the batch,
+            whatever rows it was asked about.
     """
     scores = scores.detach()
     lead = scores.shape[: scores.dim() - solver.event_dim]
@@ -41,7 +47,8 @@ def solve(
     rest = {name: value for name, value in instance.items() if name not in tensors}
     repeated = [value.expand(lead + value.shape[batch_dims:]) for value in tensors.values()]
     active = None if active is None or solver.in_torch else active.expand(lead)
-    arguments: Any = (partial(solver, **rest), solver.event_dim, tuple(tensors), scores, active, *repeated)
+    run = partial(solver, **rest)
+    arguments: Any = (run, solver.event_dim, batch_dims, tuple(tensors), scores, active, *repeated)
     with torch.no_grad():
         z: Tensor = _Solve.apply(*arguments) if transformed(scores, *repeated) else _Solve.forward(*arguments)
     return z
@@ -52,13 +59,23 @@ class _Solve(Function):
 
     @staticmethod
     def forward(
-        run: partial[Tensor], event_dim: int, names: tuple[str, ...], scores: Tensor, active: Tensor | None, *rows: Any
+        run: partial[Tensor],
+        event_dim: int,
+        batch_dims: int,
+        names: tuple[str, ...],
+        scores: Tensor,
+        active: Tensor | None,
+        *rows: Any,
     ) -> Tensor:
         lead = scores.dim() - event_dim
         flat = _flatten(scores, lead)
         instance = {name: _flatten(value, lead) for name, value in zip(names, rows, strict=True)}
         with _without_autocast(scores):
-            z = _ask(run, flat, instance) if active is None else _ask_some(run, flat, instance, active.flatten())
+            try:
+                z = _ask(run, flat, instance) if active is None else _ask_some(run, flat, instance, active.flatten())
+            except Exception as error:
+                _name(error, scores.shape[lead - batch_dims : lead], active)
+                raise
         return z.reshape(scores.shape)
 
     @staticmethod
@@ -94,6 +111,15 @@ def _ask_some(run: partial[Tensor], scores: Tensor, instance: dict[str, Tensor],
     if active.any():
         z[active] = _ask(run, scores[active], {name: value[active] for name, value in instance.items()})
     return z
+
+
+def _name(error: Exception, batch: torch.Size, active: Tensor | None) -> None:
+    """Let an error that names a row, of those that the solver was asked about, name its instance."""
+    found = _NAMED.match(str(error))
+    if found:
+        row = int(found[1]) if active is None else int(active.flatten().nonzero()[int(found[1])])
+        index = [int(i) for i in np.unravel_index(row % batch.numel(), batch)] if batch else []
+        error.args = (name_instance(index) + str(error)[found.end() :],)
 
 
 def _flatten(value: Tensor, lead: int) -> Tensor:

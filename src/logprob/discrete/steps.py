@@ -114,7 +114,9 @@ class Fixed(StepSize):
 class Normalised(StepSize):
     """``lambda = beta |scores| / |g|``: the scores move by ``beta`` times their own length.
 
-    Lengths are Euclidean, roots of the mean square over samples. Infinite scores do not count.
+    Lengths are Euclidean, roots of the mean square over samples. Infinite scores do not count. Large
+    ones do: what is to be left out has a score of -inf, or is masked by the solver, rather than one of -1e9, beside
+    which the other scores are nothing.
 
     Args:
         beta: relative length, >= 0.
@@ -216,8 +218,9 @@ def _rms(x: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 def _reduced(reduce: Callable[..., Tensor], rows: Tensor, dims: tuple[int, ...]) -> Tensor:
     """Rows ``(S, N, 1)``, reduced over dimensions if there is more than one number to reduce."""
-    single = len(rows) == 1 and dims == (0, 2)
-    return rows if single else reduce(rows, dim=dims, keepdim=True)
+    if len(rows) == 1 and dims == (0, 2):
+        return rows
+    return reduce(rows, dim=dims, keepdim=True) if rows.numel() else rows.sum(dims, keepdim=True)  # of no instance: 0
 
 
 def _check_not_negative(name: str, value: float) -> float:
