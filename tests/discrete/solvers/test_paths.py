@@ -100,7 +100,7 @@ def test_walls_and_negative_costs():
     with pytest.raises(ValueError, match=r"instance 1: .*goal within reach"):
         GridPath()(costs)
     costs[1, :, 1], costs[2, 0, 1] = 1.0, -0.5
-    with pytest.raises(ValueError, match=r"instance 2: costs must be >= 0"):
+    with pytest.raises(ValueError, match=r"instance 2: costs must be >= 0.*; a floor raises"):
         GridPath()(costs)
     assert torch.equal(GridPath(floor=0.0)(costs), GridPath()(costs.clamp(min=0)))
     costs[:, 0, 0] = INF

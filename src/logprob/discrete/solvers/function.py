@@ -66,7 +66,8 @@ def _check_form(z: object, scores: Tensor) -> None:
     """Refuse what has not the shape, type and device of the scores."""
     expected = _form(scores)
     if _form(z) != expected:
-        raise ValueError(f"expected the function to give {expected}, got {_form(z)}")
+        hint = "" if isinstance(z, Tensor) else "; PythonSolver takes functions of one instance's arrays"
+        raise ValueError(f"expected the function to give {expected}, got {_form(z)}{hint}")
 
 
 def _form(value: object) -> str:

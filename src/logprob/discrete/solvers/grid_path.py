@@ -76,7 +76,8 @@ class GridPath(Solver):
         z, distance = _solve(costs.float() if costs.dtype.itemsize < 4 else costs, first, last, self.neighbours)
         wrong = ~(costs >= 0).flatten(1).all(-1) | distance.isinf()
         z = z.to(scores.dtype).reshape(scores.shape)
-        return refuse(z, wrong.reshape(scores.shape[:-2]), "costs must be >= 0, no NaN, and the goal within reach")
+        why = "costs must be >= 0, no NaN, and the goal within reach; a floor raises those that noise made negative"
+        return refuse(z, wrong.reshape(scores.shape[:-2]), why)
 
     def states(self, event_shape: torch.Size | tuple[int, ...]) -> Tensor:
         """All paths that meet no cell twice, as sets of cells."""
