@@ -18,7 +18,24 @@ EULER = 0.5772156649015329  # mean of a standard Gumbel
 
 
 class Noise(ABC):
-    """Noise of one law, the same for every score. Small, immutable, picklable."""
+    """Noise of one law, the same for every score. Small, immutable, picklable.
+
+    One of your own says how to draw, in `_draw`. Only score functions and :class:`PerturbedOptimizer` ask for the
+    density; the rest works without.
+
+    Example:
+        >>> class Laplace(Noise):
+        ...     mean, std, symmetric = 0.0, 2**0.5, True
+        ...     def _draw(self, shape, generator, dtype, device):
+        ...         one, other = torch.empty(2, *shape, dtype=dtype, device=device).exponential_(generator=generator)
+        ...         return one - other
+        ...     def log_prob(self, noise):
+        ...         return -noise.abs() - math.log(2)
+        ...     def score(self, noise):
+        ...         return noise.sign()
+        >>> Laplace().sample((3, 4), dtype=torch.bfloat16).shape
+        torch.Size([3, 4])
+    """
 
     @property
     def symmetric(self) -> bool:
