@@ -145,3 +145,5 @@ def test_an_exact_law_by_its_perturbation():
     assert torch.equal(*(torch.autograd.grad(x.sum(), scores)[0] for x in (value, z @ torch.arange(6.0))))
     with pytest.raises(TypeError, match="such as KSubset, got Normal"):
         gradient.rsample(torch.distributions.Normal(0.0, 1.0))
+    with pytest.raises(TypeError, match="perturbed already: take IMLE by itself"):  # or masks would be forgotten
+        differentiable(TopK(2), gradient)(scores, mask=scores > 0)

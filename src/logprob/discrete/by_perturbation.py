@@ -50,8 +50,10 @@ class ByPerturbation(PathwiseGradient):
             sample_shape: of independent samples.
 
         Raises:
-            TypeError: if q has no scores or no solver.
+            TypeError: if q has no scores or no solver, or is a :class:`PerturbAndMAP` itself.
         """
+        if isinstance(q, PerturbAndMAP):  # whose noise, and masks, would be lost
+            raise TypeError(f"these scores are perturbed already: take {type(self.gradient).__name__} by itself")
         if not (hasattr(q, "scores") and hasattr(q, "solver")):
             raise TypeError(f"expected a law with scores and a solver, such as KSubset, got {type(q).__name__}")
         return self.gradient.rsample(PerturbAndMAP(q.scores, q.solver, self.noise, self.temperature), sample_shape)
