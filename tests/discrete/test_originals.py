@@ -86,8 +86,11 @@ def test_the_adaptive_target_follows_the_published_trace(difference, symmetric):
 
 def test_further_arguments_reach_the_function():
     layer = imle(lambda theta, k: TopK(1)(theta, k=k), nb_samples=3)
-    z = layer(torch.randn(2, 5), k=torch.tensor([1, 4]))
-    assert z.sum(-1).tolist() == [1, 1, 1, 4, 4, 4]
+    theta, k = torch.randn(2, 5), torch.tensor([1, 4])
+    for z in (layer(theta, k=k), layer(theta, k)):
+        assert z.sum(-1).tolist() == [1, 1, 1, 4, 4, 4]
+    with pytest.raises(TypeError, match="too many positional arguments"):
+        layer(theta, k, k)
 
 
 @pytest.mark.parametrize("samples", [1, 6])

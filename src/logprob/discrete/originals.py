@@ -4,6 +4,9 @@ Samples have the published layout: a function of ``theta (B, ...)`` is called wi
 the samples of an instance next to one another. So is the published convention of the loss: it is summed over samples,
 and gradients are means over samples. New programs use :func:`differentiable`.
 
+``SumOfGammaNoiseDistribution(k, nb_iterations)`` is :class:`SumOfGamma` ``(k, "gamma", nb_iterations)``, and
+``GumbelNoiseDistribution()`` is :class:`Gumbel` ``()``: their location is 0, their scale the temperature.
+
 Not the same as published, on purpose: the adaptive step divides by the ``lambda`` that it moved the scores by, which
 the published code does for one sample only; a forward difference costs two solves where two will do; and further
 arguments of the function are passed on.
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -186,11 +190,16 @@ class _InstanceMajor(nn.Module):
         self.function, self.gradient, self.noise = function, gradient, noise
         self.temperature, self.samples, self.maximize = temperature, samples, maximize
 
-    def forward(self, theta: Tensor, **instance: Any) -> Tensor:
+    def forward(self, theta: Tensor, *args: Any, **instance: Any) -> Tensor:
         """Samples of ``theta (B, ...)``; tensors among the further arguments have B rows too."""
+        instance |= self._named(theta, args) if args else {}
         solver = FunctionSolver(self.function, theta.dim() - 1, self.maximize, binary=False)
         q = PerturbAndMAP(theta, solver, self.noise, self.temperature, self.gradient, instance)
         return q.rsample((self.samples,)).transpose(0, 1).flatten(0, 1)
+
+    def _named(self, theta: Tensor, args: tuple[Any, ...]) -> dict[str, Any]:
+        """Arguments after theta by the names that the function has for them."""
+        return dict(list(signature(self.function).bind_partial(theta, *args).arguments.items())[1:])
 
 
 def _decorate(function: Function | None, *settings: Any) -> Any:
