@@ -6,6 +6,7 @@ import pytest
 import torch
 from golden_discrete import load
 from replayed import BottomK, Counting, Replayed
+from torch.utils.checkpoint import checkpoint
 
 from logprob.discrete.differentiable import differentiable
 from logprob.discrete.identity import StraightThroughIdentity
@@ -257,6 +258,16 @@ def test_a_probe_that_fails_is_made_again():
     assert layer.state_dict()["gradient.step._extra_state"] == 0
     layer(scores)
     assert len(calls) == 4
+
+
+def test_samples_that_are_drawn_again_in_the_backward_pass():
+    layer, scores = differentiable(TopK(2)), torch.randn(5, 6, requires_grad=True)
+    for _ in range(10):
+        checkpoint(
+            lambda scores: layer(scores).square() @ torch.arange(6.0), scores, use_reentrant=False
+        ).sum().backward()
+    assert layer.gradient.step.known.all()
+    assert layer.gradient.step.beta != 1
 
 
 @pytest.mark.parametrize("samples", [None, 1, 3])

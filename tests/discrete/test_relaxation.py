@@ -7,7 +7,7 @@ import pytest
 import torch
 from given_noise import Given
 
-from logprob.discrete.binary_entropy_subset import BinaryEntropySubset
+from logprob.discrete.binary_entropy_subset import BinaryEntropySubset, bits_that_sum_to
 from logprob.discrete.k_subset import KSubset
 from logprob.discrete.noise import Gumbel
 from logprob.discrete.perturb_and_map import PerturbAndMAP
@@ -161,7 +161,7 @@ def test_transforms_of_functions(make, solver, ones) -> None:
     assert pickle.loads(pickle.dumps(gradient)).temperature == 0.8
 
 
-@pytest.mark.parametrize("name", ["SoftSub", "SoftSubset", "MaxOfConcretes"])
+@pytest.mark.parametrize("name", ["SoftSub", "SoftSubset", "BinaryEntropySubset", "MaxOfConcretes"])
 def test_masked_items_are_left_out(name) -> None:
     make, solver, _ = MEMBERS[name]
     scores, mask = scores_of(2), torch.arange(10).expand(2, 10) < torch.tensor([[7], [4]])
@@ -205,6 +205,17 @@ def test_edges_that_do_not_exist_stay_so() -> None:
 def test_one_draw_sums_to_one() -> None:
     z = law(scores_of(2), TopK(3), MaxOfConcretes(1, 0.5)).rsample((4,))
     torch.testing.assert_close(z.sum(-1), torch.ones(4, 2, dtype=z.dtype))
+
+
+def test_bits_of_rows_that_are_left_out_in_part() -> None:
+    scores = torch.tensor([[0.3, -torch.inf, 1.0, -2.0], [0.3, -torch.inf, -torch.inf, 2.0]], requires_grad=True)
+    z = bits_that_sum_to(scores, 2)
+    torch.testing.assert_close(z[0, [0, 2, 3]], bits_that_sum_to(scores[0, [0, 2, 3]], 2))
+    assert z[1].tolist() == [1.0, 0.0, 0.0, 1.0]
+    (gradient,) = torch.autograd.grad(z.square().sum(), scores)
+    assert gradient.isfinite().all()
+    with pytest.raises(ValueError, match="instance 1: expected at least k = 3"):
+        bits_that_sum_to(scores, 3)
 
 
 def test_bits_solve_their_program() -> None:

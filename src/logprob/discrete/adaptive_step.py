@@ -122,9 +122,13 @@ class AdaptiveStep(Controller):
         one = z.shape[: z.dim() - q.scores.dim()].numel() == 1
         if not one or torch.compiler.is_compiling():
             return own_turnover(q, noise, z)
-        found = own_turnover(q, noise, z) if self.clock.strikes else None
-        self.clock.ticks += 1  # last: an error of the solver leaves it
-        return found
+        return own_turnover(q, noise, z) if self.clock.strikes else None
+
+    def learn(self, outcome: Outcome) -> None:
+        """See the class. The clock goes on here: a forward pass that failed, or is computed again, leaves it."""
+        super().learn(outcome)
+        if self.learns and not torch.compiler.is_compiling():
+            self.clock.ticks += 1
 
     def evidence(self, outcome: Outcome) -> Tensor:
         """Sums over instances of the density, and of the target and its limit if known; then how many instances."""
@@ -159,7 +163,7 @@ class AdaptiveStep(Controller):
 
 @dataclass
 class _Clock:
-    """Counts forward passes; not a tensor, as it decides what is computed."""
+    """Counts the passes that were learnt from; not a tensor, as it decides what is computed."""
 
     ticks: int = 0
 

@@ -10,13 +10,15 @@ from torch import Tensor
 from torch.autograd import Function
 
 from logprob.discrete.relaxation import Relaxation, subset_size
+from logprob.discrete.solvers.refusal import refuse
 
 
 class BinaryEntropySubset(Relaxation):
     """Bits that share a threshold, for k of n: ``z = sigmoid(u / temperature - nu)`` with ``sum_i z_i = k``.
 
     It maximises ``<z, u> + temperature * sum_i H_b(z_i)`` over the polytope of k-subsets, where H_b is the entropy of a
-    bit. The threshold nu is found by bisection and differentiated implicitly, any number of times. Scores are finite.
+    bit. The threshold nu is found by bisection and differentiated implicitly, any number of times. Scores of
+    -inf are left out; others are finite.
 
     Args:
         temperature: of the relaxation, > 0.
@@ -43,11 +45,11 @@ def bits_that_sum_to(scores: Tensor, k: int) -> Tensor:
     """``sigmoid(scores - nu)`` with the nu for which the last dimension sums to k.
 
     Args:
-        scores: shape ``(*batch, n)``, finite.
+        scores: shape ``(*batch, n)``, finite or -inf.
         k: from 0 to n.
 
     Raises:
-        ValueError: if k is out of its range.
+        ValueError: if k is out of its range, or a row has fewer than k scores above -inf.
 
     Example:
         >>> bits_that_sum_to(torch.tensor([0.0, 0.0, 50.0]), 2)
@@ -56,8 +58,8 @@ def bits_that_sum_to(scores: Tensor, k: int) -> Tensor:
     n = scores.shape[-1]
     if not 0 <= k <= n:
         raise ValueError(f"expected k from 0 to n = {n}, got {k}")
-    if k in (0, n):
-        return torch.full_like(scores, k / n if n else 0.0)
+    if k == 0:
+        return torch.zeros_like(scores)
     bits: Tensor = _BitsThatSumTo.apply(scores, k)
     return bits
 
@@ -69,14 +71,18 @@ class _BitsThatSumTo(Function):
 
     @staticmethod
     def forward(scores: Tensor, k: int) -> Tensor:
-        n = scores.shape[-1]
-        edge = math.log(k) - math.log(n - k)  # the threshold is within the scores, shifted by this
-        low, high = scores.amin(-1, keepdim=True) - edge, scores.amax(-1, keepdim=True) - edge
+        there = scores > -torch.inf
+        spare = there.sum(-1, keepdim=True) - k
+        scores = refuse(scores, spare.squeeze(-1) < 0, f"expected at least k = {k} scores above -inf")
+        edge = math.log(k) - spare.clamp(min=1).to(scores).log()  # the threshold is within the scores, shifted by this
+        low = scores.masked_fill(~there, torch.inf).amin(-1, keepdim=True) - edge
+        high = scores.amax(-1, keepdim=True) - edge
         for _ in range(-2 * round(math.log2(torch.finfo(scores.dtype).eps))):  # below the rounding of any ends
             middle = (low + high) / 2
             many = (scores - middle).sigmoid().sum(-1, keepdim=True) > k
             low, high = torch.where(many, middle, low), torch.where(many, high, middle)
-        return (scores - (low + high) / 2).sigmoid()
+        bits = (scores - (low + high) / 2).sigmoid()
+        return torch.where((spare == 0) & there, 1.0, bits)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
