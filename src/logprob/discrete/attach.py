@@ -29,7 +29,9 @@ def attach(points: Tensor, z: Tensor, dtype: torch.dtype, rule: BackwardRule, /,
 
     What the rule computes is differentiable in turn, as far as it is made of differentiable operations.
     """
-    answer: Tensor = _Attach.apply(points, z, dtype, rule, tuple(saved), *saved.values())
+    by_name = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    function = _Attach if by_name else _AttachPlain
+    answer: Tensor = function.apply(points, z, dtype, rule, tuple(saved), *saved.values())
     return answer
 
 
@@ -53,6 +55,17 @@ class _Attach(Function):
         points = saved[-1] if ctx.rule.wants_points else None
         gradient = ctx.rule(dy, points, **dict(zip(ctx.names, saved, strict=False)))
         return gradient, *(None,) * (4 + len(ctx.names))
+
+
+class _AttachPlain(Function):
+    """The same outside of transforms, which look up the names of the arguments at every call: a tenth of a step."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        _Attach.setup_context(ctx, inputs, None)
+        return _Attach.forward(*inputs)
+
+    backward = _Attach.backward
 
 
 def tell(listener: Callable[..., None], *found: Tensor) -> None:

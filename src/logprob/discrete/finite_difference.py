@@ -91,7 +91,8 @@ class FiniteDifference:
         active = active.reshape(points.shape[: points.dim() - solver.event_dim])
         if "z" in saved:
             return saved["z"].to(points.dtype), self.q.solve(base - offset, active)
-        return self.q.solve(torch.stack([base + offset if self.central else base, base - offset]), active)
+        signs = offset.new_tensor([1.0 if self.central else 0.0, -1.0]).reshape(2, *(1,) * offset.dim())
+        return self.q.solve(torch.addcmul(base, offset, signs), active)
 
     def _signed_share(self) -> float:
         """What a difference over ``lambda`` counts for."""

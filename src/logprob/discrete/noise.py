@@ -216,7 +216,7 @@ class Logistic(Noise):
 
 def standard_gumbel(shape: torch.Size, generator: Generator, dtype: torch.dtype, device: Device) -> Tensor:
     """``-log(-log u)``, in float32 or float64."""
-    return -(-_uniform(shape, generator, dtype, device).log()).log()
+    return _uniform(shape, generator, dtype, device).log_().neg_().log_().neg_()
 
 
 def _uniform(shape: torch.Size, generator: Generator, dtype: torch.dtype, device: Device) -> Tensor:
