@@ -26,6 +26,7 @@ from logprob.discrete.identity import StraightThroughIdentity
 from logprob.discrete.implicit import AIMLE, IMLE, BlackBox
 from logprob.discrete.k_subset import KSubset
 from logprob.discrete.latents import PerturbedLatent, SpanningTreeLatent, SubsetLatent
+from logprob.discrete.log_scores import OfLogScores
 from logprob.discrete.noise import Gumbel, Logistic, Noise, Normal
 from logprob.discrete.paper_step import PaperStep
 from logprob.discrete.perturb_and_map import PerturbAndMAP
@@ -98,6 +99,7 @@ __all__ = [
     "Noise",
     "Normal",
     "Normalised",
+    "OfLogScores",
     "OneOf",
     "PaperStep",
     "PerturbAndMAP",

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from logprob.discrete.attach import transformed
-from logprob.discrete.solvers.answers import name_instance
 from logprob.discrete.solvers.base import Solver
+from logprob.discrete.solvers.refusal import name_instance
 
 _NAMED = re.compile(r"instance (\d+)(?=: )")  # how errors of solvers begin
 
@@ -107,6 +107,8 @@ def _ask(run: partial[Tensor], scores: Tensor, instance: dict[str, Tensor]) -> T
 
 def _ask_some(run: partial[Tensor], scores: Tensor, instance: dict[str, Tensor], active: Tensor) -> Tensor:
     """Ask about the active rows alone, if there are any."""
+    if active.all():
+        return _ask(run, scores, instance)
     z = torch.zeros_like(scores)
     if active.any():
         z[active] = _ask(run, scores[active], {name: value[active] for name, value in instance.items()})

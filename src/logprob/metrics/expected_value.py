@@ -18,8 +18,8 @@ class ExpectedValue:
     """``E_q f`` over all joint categories, or all structures, of the model's law: what an ``ExpectedLoss`` estimates.
 
     ``expected_value``: the sum over the outcomes; in the units of ``f``. ``optimality_gap``, for laws that list their
-    structures: the same less the least value of ``f``, 0 for a law that is sure of the best one. The rows are not looked
-    at, but for their context.
+    structures: the same less the least value of ``f``, 0 for a law that is sure of the best one. The rows are not
+    looked at, but for their context.
 
     Args:
         function: a module from one-hot vectors ``(..., V, K)``, or structures ``(..., *event)``, to ``(...)``.

@@ -109,3 +109,16 @@ def test_nan_is_never_masked(name):
         mapped = torch.func.vmap(solver)(scores).flatten(1).isnan()
         assert mapped.any(-1).tolist() == [row == 3 for row in range(9)]
         assert mapped[3].all()
+
+
+def test_unknown_arguments_of_an_instance_are_refused() -> None:
+    with pytest.raises(TypeError, match="TopK knows no argument of an instance named maks"):
+        TopK(2)(torch.zeros(3), maks=torch.ones(3, dtype=torch.bool))
+    with pytest.raises(TypeError, match="OneOf knows no argument of an instance named mask"):
+        OneOf()(torch.zeros(3), mask=torch.ones(3, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("k", [-1, 4])
+def test_every_row_can_have_its_own_k_within_the_items(k: int) -> None:
+    with pytest.raises(ValueError, match="instance 1: expected 0 <= k <= 3"):
+        TopK(1)(torch.zeros(2, 3), k=torch.tensor([1, k]))

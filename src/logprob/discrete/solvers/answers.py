@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from logprob.discrete.solvers.refusal import can_look
+from logprob.discrete.solvers.refusal import can_look, name_instance
 
 
 def flatten_batch(
@@ -33,11 +33,6 @@ def flatten_batch(
     tensors = {name: value for name, value in instance.items() if isinstance(value, Tensor)}
     rows = {name: flat(value) for name, value in tensors.items() if value.shape[: len(batch)] == batch}
     return flat(scores), rows, {name: value for name, value in instance.items() if name not in rows}
-
-
-def name_instance(index: Sequence[int]) -> str:
-    """What an error calls the instance of this index into the batch shape."""
-    return f"instance {index[0] if len(index) == 1 else tuple(index)}"
 
 
 def check_values(z: Tensor, event_dim: int, binary: bool) -> Tensor:

@@ -46,9 +46,9 @@ class Arborescence(Solver):
 
     root: int = 0
 
-    def __call__(self, scores: Tensor, **_: Any) -> Tensor:
+    def __call__(self, scores: Tensor, **unknown: Any) -> Tensor:
         """Solve every instance; see the class."""
-        check_scores(self, scores, 2)
+        check_scores(self, scores, 2, unknown)
         n = scores.shape[-1]
         if scores.shape[-2] != n or not -n <= self.root < n:
             raise ValueError(f"expected square matrices with a row {self.root}, got shape {tuple(scores.shape)}")

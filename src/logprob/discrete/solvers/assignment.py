@@ -43,9 +43,9 @@ class Assignment(Solver):
     in_torch: ClassVar[bool] = False
     event_dim = 2
 
-    def __call__(self, scores: Tensor, **_: Any) -> Tensor:
+    def __call__(self, scores: Tensor, **unknown: Any) -> Tensor:
         """Solve every instance; see the class."""
-        check_scores(self, scores, 2)
+        check_scores(self, scores, 2, unknown)
         return PythonSolver(_assign, event_dim=2)(scores)
 
     def states(self, event_shape: torch.Size | tuple[int, ...]) -> Tensor:

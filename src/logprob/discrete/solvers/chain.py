@@ -37,9 +37,9 @@ class Chain(Solver):
 
     event_dim = 3
 
-    def __call__(self, scores: Tensor, **_: Any) -> Tensor:
+    def __call__(self, scores: Tensor, **unknown: Any) -> Tensor:
         """Solve every instance; see the class."""
-        check_scores(self, scores, 3)
+        check_scores(self, scores, 3, unknown)
         if scores.shape[-1] != scores.shape[-2] or 0 in scores.shape[-3:]:
             raise ValueError(f"expected scores of shape (*batch, T, S, S), got {tuple(scores.shape)}")
         scores = scores.detach()

@@ -54,7 +54,7 @@ class FunctionSolver(Solver):
 
     def __call__(self, scores: Tensor, **instance: Any) -> Tensor:
         """Solve every instance; see the class."""
-        check_scores(self, scores, self.event_dim)
+        check_scores(self, scores, self.event_dim, ())
         flat, rows, shared = flatten_batch(scores, self.event_dim, instance)
         with torch.no_grad():
             z = self.function(flat, **rows, **shared)

@@ -53,9 +53,11 @@ class GraphPath(Solver):
     start: int = 0
     goal: int = -1
 
-    def __call__(self, scores: Tensor, *, start: Tensor | None = None, goal: Tensor | None = None, **_: Any) -> Tensor:
+    def __call__(
+        self, scores: Tensor, *, start: Tensor | None = None, goal: Tensor | None = None, **unknown: Any
+    ) -> Tensor:
         """Solve every instance; see the class."""
-        check_scores(self, scores, 2)
+        check_scores(self, scores, 2, unknown)
         n = scores.shape[-1]
         if scores.shape[-2] != n or n == 0:
             raise ValueError(f"expected square matrices of costs, got shape {tuple(scores.shape)}")
@@ -114,9 +116,11 @@ class EdgePath(Solver):
         """One more than the highest index."""
         return 1 + max(map(max, self.edges))
 
-    def __call__(self, scores: Tensor, *, start: Tensor | None = None, goal: Tensor | None = None, **_: Any) -> Tensor:
+    def __call__(
+        self, scores: Tensor, *, start: Tensor | None = None, goal: Tensor | None = None, **unknown: Any
+    ) -> Tensor:
         """Solve every instance; see the class."""
-        check_scores(self, scores, 1)
+        check_scores(self, scores, 1, unknown)
         if scores.shape[-1] != len(self.edges):
             raise ValueError(f"expected the costs of {len(self.edges)} edges, got {scores.shape[-1]}")
         n, batch = self.vertices, scores.shape[:-1]

@@ -66,9 +66,11 @@ class GridPath(Solver):
         if self.floor is not None and not self.floor >= 0:
             raise ValueError(f"expected a floor >= 0, got {self.floor}")
 
-    def __call__(self, scores: Tensor, *, start: Tensor | None = None, goal: Tensor | None = None, **_: Any) -> Tensor:
+    def __call__(
+        self, scores: Tensor, *, start: Tensor | None = None, goal: Tensor | None = None, **unknown: Any
+    ) -> Tensor:
         """Solve every instance; see the class."""
-        check_scores(self, scores, 2)
+        check_scores(self, scores, 2, unknown)
         costs = scores.detach().reshape(-1, *scores.shape[-2:])
         costs = costs if self.floor is None else costs.clamp(min=self.floor)
         first = _places(self.start if start is None else start, costs)

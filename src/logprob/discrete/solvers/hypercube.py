@@ -27,9 +27,9 @@ class Hypercube(Solver):
         tensor([1., 0., 0., 1.])
     """
 
-    def __call__(self, scores: Tensor, **_: Any) -> Tensor:
+    def __call__(self, scores: Tensor, **unknown: Any) -> Tensor:
         """Choose everywhere; see the class."""
-        check_scores(self, scores, 1)
+        check_scores(self, scores, 1, unknown)
         scores = scores.detach()
         return refuse((scores > 0).to(scores.dtype), scores.isnan().any(-1), "a score is NaN")
 

@@ -43,9 +43,9 @@ class Knapsack(Solver):
         if self.capacity < 0 or min(self.weights, default=0) < 0:
             raise ValueError(f"expected weights and a capacity >= 0, got {self.weights} and {self.capacity}")
 
-    def __call__(self, scores: Tensor, **_: Any) -> Tensor:
+    def __call__(self, scores: Tensor, **unknown: Any) -> Tensor:
         """Fill every knapsack; see the class."""
-        check_scores(self, scores, 1)
+        check_scores(self, scores, 1, unknown)
         if scores.shape[-1] != len(self.weights):
             raise ValueError(f"expected the values of {len(self.weights)} items, got {scores.shape[-1]}")
         scores = scores.detach()

@@ -51,9 +51,9 @@ class LinearProgram(Solver):
     upper: float = 1.0
     maximize: bool = True
 
-    def __call__(self, scores: Tensor, **_: Any) -> Tensor:
+    def __call__(self, scores: Tensor, **unknown: Any) -> Tensor:
         """Solve every instance; see the class."""
-        check_scores(self, scores, 1)
+        check_scores(self, scores, 1, unknown)
         return PythonSolver(_optimum, maximize=self.maximize, binary=False)(scores, program=self)
 
 

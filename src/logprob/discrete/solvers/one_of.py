@@ -29,9 +29,9 @@ class OneOf(Solver):
         tensor([0., 1., 0.])
     """
 
-    def __call__(self, scores: Tensor, **_: Any) -> Tensor:
+    def __call__(self, scores: Tensor, **unknown: Any) -> Tensor:
         """Choose in every row; see the class."""
-        check_scores(self, scores, 1)
+        check_scores(self, scores, 1, unknown)
         if scores.shape[-1] == 0:
             raise ValueError("expected at least one score to choose from")
         scores = scores.detach()

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -40,23 +41,21 @@ class Backend(ABC):
         self.function = function
 
     @abstractmethod
-    def outcomes(self, instances: Sequence[Instance], name: Name) -> Sequence[NDArray[Any] | Failure]:
+    def outcomes(self, instances: Sequence[Instance], name: Name) -> Iterable[NDArray[Any] | Failure]:
         """Answers and failures in the order of the instances; a failure may take the place of all that follow it."""
 
-    def __call__(self, instances: Sequence[Instance], name: Name) -> list[NDArray[Any]]:
-        """The answers.
+    def __call__(self, instances: Sequence[Instance], name: Name) -> Iterator[NDArray[Any]]:
+        """The answers, each to be copied before the next is asked for.
 
         Raises:
             RuntimeError: from the exception that the function raised, or if a worker process died.
             TimeoutError: if an instance took too long.
         """
-        answers = []
         for outcome in self.outcomes(instances, name):
             if isinstance(outcome, Failure):
                 error = outcome.error
                 raise RuntimeError(f"{name(outcome.index)}: {type(error).__name__}: {error}") from error
-            answers.append(outcome)
-        return answers
+            yield outcome
 
     def close(self) -> None:
         """Stop the workers; the next call starts new ones."""
@@ -66,9 +65,9 @@ class Backend(ABC):
 class Serial(Backend):
     """One instance after the other, in the thread that calls."""
 
-    def outcomes(self, instances: Sequence[Instance], name: Name) -> Sequence[NDArray[Any] | Failure]:
+    def outcomes(self, instances: Sequence[Instance], name: Name) -> Iterator[NDArray[Any] | Failure]:
         """See the base class."""
-        return list(attempt(self.function, instances, 0))
+        return attempt(self.function, instances, 0)
 
 
 class Threads(Backend):
@@ -89,7 +88,7 @@ class Threads(Backend):
         return [outcome for job in jobs for outcome in job.result()]
 
     def _solve(self, instances: Sequence[Instance], start: int) -> list[NDArray[Any] | Failure]:
-        return list(attempt(self.function, instances, start))
+        return [copy(outcome) for outcome in attempt(self.function, instances, start)]
 
     def close(self) -> None:
         """See the base class."""
@@ -100,13 +99,17 @@ class Threads(Backend):
 
 
 def attempt(function: Function, instances: Sequence[Instance], start: int) -> Iterator[NDArray[Any] | Failure]:
-    """Solve instances, of which the first has the index ``start``, up to the first failure."""
+    """Solve instances, of which the first has the index ``start``, up to the first failure.
+
+    Answers are not copied: a function may use its array again for the next one.
+    """
     for index, (scores, others) in enumerate(instances, start):
         try:
-            yield np.array(function(scores, **others))  # a copy: the function may use its array again
+            outcome = np.asarray(function(scores, **others))
         except Exception as error:
             yield Failure(index, error)
             return
+        yield outcome
 
 
 def split(count: int, parts: int) -> list[range]:

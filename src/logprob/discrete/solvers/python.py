@@ -6,7 +6,7 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from logprob.discrete.solvers.answers import flatten_batch, name_instance
+from logprob.discrete.solvers.answers import flatten_batch
 from logprob.discrete.solvers.base import Solver
 from logprob.discrete.solvers.cache import AnswerCache
 from logprob.discrete.solvers.pool import Backend, Instance, Name, Serial, Threads
 from logprob.discrete.solvers.processes import Processes
-from logprob.discrete.solvers.refusal import check_scores
+from logprob.discrete.solvers.refusal import check_scores, name_instance
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class PythonSolver(Solver):
 
     def __call__(self, scores: Tensor, **instance: Any) -> Tensor:
         """Solve every instance; see the class. A compiler does not look into it."""
-        check_scores(self, scores, self.event_dim)
+        check_scores(self, scores, self.event_dim, ())
         solve = torch.compiler.disable(self._solve) if torch.compiler.is_compiling() else self._solve
         return solve(scores, instance)
 
@@ -199,16 +199,11 @@ class _State:
     def _ask(self, instances: list[Instance], name: Name) -> NDArray[Any]:
         """Answers of the function, checked, in the type of the scores."""
         started = time.perf_counter()
+        scores, _ = instances[0]
         try:
-            answers = self.backend(instances, name)
+            z = _stack(self.backend(instances, name), len(instances), scores.shape, name)
         finally:
             self._count(calls=1, solved=len(instances), seconds=time.perf_counter() - started)
-        scores, _ = instances[0]
-        for index, answer in enumerate(answers):
-            if answer.shape != scores.shape or answer.dtype.kind not in "biuf":
-                got = f"shape {answer.shape} and type {answer.dtype}"
-                raise ValueError(f"{name(index)}: expected an array of numbers of shape {scores.shape}, got {got}")
-        z = np.stack(answers)
         _check_values(z, self.binary, name)
         return z.astype(scores.dtype, copy=False)
 
@@ -254,6 +249,19 @@ def _to_numpy(tensor: Tensor) -> NDArray[Any]:
     tensor = tensor.cpu()
     half = tensor.dtype in (torch.bfloat16, torch.float16)
     return np.array((tensor.float() if half else tensor).numpy())
+
+
+def _stack(answers: Iterator[NDArray[Any]], count: int, shape: tuple[int, ...], name: Name) -> NDArray[Any]:
+    """One array of all answers, in a type that has the numbers of each: they are checked before they are rounded."""
+    z = np.empty((count, *shape), bool)
+    for index, answer in enumerate(answers):
+        if answer.shape != shape or answer.dtype.kind not in "biuf":
+            got = f"shape {answer.shape} and type {answer.dtype}"
+            raise ValueError(f"{name(index)}: expected an array of numbers of shape {shape}, got {got}")
+        if answer.dtype != z.dtype:
+            z = z.astype(np.promote_types(z.dtype, answer.dtype), copy=False)
+        z[index] = answer
+    return z
 
 
 def _check_values(z: NDArray[Any], binary: bool, name: Name) -> None:

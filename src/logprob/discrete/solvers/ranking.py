@@ -32,9 +32,9 @@ class Ranking(Solver):
 
     binary: ClassVar[bool] = False
 
-    def __call__(self, scores: Tensor, **_: Any) -> Tensor:
+    def __call__(self, scores: Tensor, **unknown: Any) -> Tensor:
         """Rank every row; see the class."""
-        check_scores(self, scores, 1)
+        check_scores(self, scores, 1, unknown)
         scores = scores.detach()
         order = torch.sort(scores, dim=-1, stable=True).indices
         ranks = torch.arange(1, scores.shape[-1] + 1, dtype=scores.dtype, device=scores.device)

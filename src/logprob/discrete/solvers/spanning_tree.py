@@ -42,9 +42,9 @@ class SpanningTree(Solver):
 
     forest: bool = False
 
-    def __call__(self, scores: Tensor, **_: Any) -> Tensor:
+    def __call__(self, scores: Tensor, **unknown: Any) -> Tensor:
         """Solve every instance; see the class."""
-        check_scores(self, scores, 1)
+        check_scores(self, scores, 1, unknown)
         scores = scores.detach()
         if vertices(scores.shape[-1]) < 3:
             z = torch.ones_like(scores)

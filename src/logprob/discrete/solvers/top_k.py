@@ -46,9 +46,11 @@ class TopK(Solver):
         if self.k < 0:
             raise ValueError(f"expected k >= 0, got {self.k}")
 
-    def __call__(self, scores: Tensor, *, mask: Tensor | None = None, k: Tensor | None = None, **_: Any) -> Tensor:
+    def __call__(
+        self, scores: Tensor, *, mask: Tensor | None = None, k: Tensor | None = None, **unknown: Any
+    ) -> Tensor:
         """Choose in every row; see the class."""
-        check_scores(self, scores, 1)
+        check_scores(self, scores, 1, unknown)
         if k is None and self.k > scores.shape[-1]:
             raise ValueError(f"expected at least k = {self.k} items, got {scores.shape[-1]}")
         scores = scores.detach()
@@ -85,9 +87,9 @@ class TopKWithTies(Solver):
 
     k: int
 
-    def __call__(self, scores: Tensor, **_: Any) -> Tensor:
+    def __call__(self, scores: Tensor, **unknown: Any) -> Tensor:
         """Choose in every row; see the class."""
-        check_scores(self, scores, 1)
+        check_scores(self, scores, 1, unknown)
         if not 1 <= self.k <= scores.shape[-1]:
             raise ValueError(f"expected 1 <= k <= {scores.shape[-1]} items, got k = {self.k}")
         scores = scores.detach()
@@ -123,9 +125,11 @@ def _general(scores: Tensor, mask: Tensor | None, k: Tensor) -> Tensor:
     shown = scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)
     k = k.expand(scores.shape[:-1]).unsqueeze(-1)
     falling = shown.sort(dim=-1, descending=True).values
-    threshold = falling.gather(-1, (k - 1).clamp(min=0)).masked_fill(k == 0, torch.inf)
-    z = _above(shown, threshold, k, allowed)
-    return refuse(z.to(scores.dtype), falling[..., 0].isnan(), "a score is NaN")
+    items = scores.shape[-1]
+    threshold = falling.gather(-1, (k - 1).clamp(0, items - 1)).masked_fill(k == 0, torch.inf)
+    z = _above(shown, threshold, k, allowed).to(scores.dtype)
+    z = refuse(z, ((k < 0) | (k > items)).squeeze(-1), f"expected 0 <= k <= {items}")
+    return refuse(z, falling[..., 0].isnan(), "a score is NaN")
 
 
 def _above(scores: Tensor, threshold: Tensor, k: Tensor | int, allowed: Tensor | None = None) -> Tensor:
