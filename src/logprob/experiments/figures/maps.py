@@ -57,7 +57,7 @@ def map_grid(model: Any, rows: Batch) -> Figure:
         bare(axis)
     for axis, name in zip(axes[:, 0], ("picture", "cheapest path", "chosen by the model"), strict=True):
         axis.set_ylabel(name, fontsize=9)
-    figure.suptitle("test maps; dark cells cost more", fontsize=10)
+    figure.suptitle("test maps; dark cells cost more, orange cells are the path", fontsize=10)
     return figure
 
 
