@@ -9,7 +9,6 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -41,21 +40,13 @@ class Backend(ABC):
         self.function = function
 
     @abstractmethod
-    def outcomes(self, instances: Sequence[Instance], name: Name) -> Iterable[NDArray[Any] | Failure]:
-        """Answers and failures in the order of the instances; a failure may take the place of all that follow it."""
-
     def __call__(self, instances: Sequence[Instance], name: Name) -> Iterator[NDArray[Any]]:
-        """The answers, each to be copied before the next is asked for.
+        """The answers in the order of the instances, each to be copied before the next is asked for.
 
         Raises:
             RuntimeError: from the exception that the function raised, or if a worker process died.
             TimeoutError: if an instance took too long.
         """
-        for outcome in self.outcomes(instances, name):
-            if isinstance(outcome, Failure):
-                error = outcome.error
-                raise RuntimeError(f"{name(outcome.index)}: {type(error).__name__}: {error}") from error
-            yield outcome
 
     def close(self) -> None:
         """Stop the workers; the next call starts new ones."""
@@ -65,9 +56,14 @@ class Backend(ABC):
 class Serial(Backend):
     """One instance after the other, in the thread that calls."""
 
-    def outcomes(self, instances: Sequence[Instance], name: Name) -> Iterator[NDArray[Any] | Failure]:
+    def __call__(self, instances: Sequence[Instance], name: Name) -> Iterator[NDArray[Any]]:
         """See the base class."""
-        return attempt(self.function, instances, 0)
+        for index, (scores, others) in enumerate(instances):
+            try:
+                answer = np.asarray(self.function(scores, **others))
+            except Exception as error:
+                raise failed(name(index), error) from error
+            yield answer
 
 
 class Threads(Backend):
@@ -79,16 +75,16 @@ class Threads(Backend):
         self.executor: ThreadPoolExecutor | None = None
         self.lock = threading.Lock()
 
-    def outcomes(self, instances: Sequence[Instance], name: Name) -> Sequence[NDArray[Any] | Failure]:
+    def __call__(self, instances: Sequence[Instance], name: Name) -> Iterator[NDArray[Any]]:
         """See the base class."""
         with self.lock:
             executor = self.executor = self.executor or ThreadPoolExecutor(self.workers, "solver")
         chunks = split(len(instances), self.workers)
         jobs = [executor.submit(self._solve, instances[chunk.start : chunk.stop], chunk.start) for chunk in chunks]
-        return [outcome for job in jobs for outcome in job.result()]
+        return answers_of((outcome for job in jobs for outcome in job.result()), name)
 
     def _solve(self, instances: Sequence[Instance], start: int) -> list[NDArray[Any] | Failure]:
-        return [copy(outcome) for outcome in attempt(self.function, instances, start)]
+        return list(attempt(self.function, instances, start))
 
     def close(self) -> None:
         """See the base class."""
@@ -99,17 +95,26 @@ class Threads(Backend):
 
 
 def attempt(function: Function, instances: Sequence[Instance], start: int) -> Iterator[NDArray[Any] | Failure]:
-    """Solve instances, of which the first has the index ``start``, up to the first failure.
-
-    Answers are not copied: a function may use its array again for the next one.
-    """
+    """Solve instances, of which the first has the index ``start``, up to the first failure."""
     for index, (scores, others) in enumerate(instances, start):
         try:
-            outcome = np.asarray(function(scores, **others))
+            yield np.array(function(scores, **others))  # a copy: the function may use its array again
         except Exception as error:
             yield Failure(index, error)
             return
+
+
+def answers_of(outcomes: Iterable[NDArray[Any] | Failure], name: Name) -> Iterator[NDArray[Any]]:
+    """The answers, up to the first failure, which is raised; it may have taken the place of all that follow it."""
+    for outcome in outcomes:
+        if isinstance(outcome, Failure):
+            raise failed(name(outcome.index), outcome.error) from outcome.error
         yield outcome
+
+
+def failed(instance: str, error: Exception) -> RuntimeError:
+    """What is raised when the function raised an exception."""
+    return RuntimeError(f"{instance}: {type(error).__name__}: {error}")
 
 
 def split(count: int, parts: int) -> list[range]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from logprob.discrete.solvers.pool import Backend, Failure, Function, Instance, Name, attempt, split
+from logprob.discrete.solvers.pool import Backend, Failure, Function, Instance, Name, answers_of, attempt, split
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 START_HINT = (
@@ -45,12 +45,12 @@ class Processes(Backend):
         self.lock = threading.RLock()
         weakref.finalize(self, stop, self.workers, os.getpid())
 
-    def outcomes(self, instances: Sequence[Instance], name: Name) -> Sequence[NDArray[Any] | Failure]:
+    def __call__(self, instances: Sequence[Instance], name: Name) -> Iterator[NDArray[Any]]:
         """See the base class. After anything but a `Failure`, workers may be in the middle of something: none stays."""
         with self.lock:
             try:
                 self._start()
-                return self._solve(instances, name)
+                return answers_of(self._solve(instances, name), name)
             except BaseException:
                 self.close()
                 raise

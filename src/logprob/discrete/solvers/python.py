@@ -201,7 +201,7 @@ class _State:
         started = time.perf_counter()
         scores, _ = instances[0]
         try:
-            z = _stack(self.backend(instances, name), len(instances), scores.shape, name)
+            z = _stack(self.backend(instances, name), np.zeros((len(instances), *scores.shape), scores.dtype), name)
         finally:
             self._count(calls=1, solved=len(instances), seconds=time.perf_counter() - started)
         _check_values(z, self.binary, name)
@@ -251,9 +251,9 @@ def _to_numpy(tensor: Tensor) -> NDArray[Any]:
     return np.array((tensor.float() if half else tensor).numpy())
 
 
-def _stack(answers: Iterator[NDArray[Any]], count: int, shape: tuple[int, ...], name: Name) -> NDArray[Any]:
-    """One array of all answers, in a type that has the numbers of each: they are checked before they are rounded."""
-    z = np.empty((count, *shape), bool)
+def _stack(answers: Iterator[NDArray[Any]], z: NDArray[Any], name: Name) -> NDArray[Any]:
+    """All answers in z, or in an array of a wider type if they have one: they are checked before they are rounded."""
+    shape = z.shape[1:]
     for index, answer in enumerate(answers):
         if answer.shape != shape or answer.dtype.kind not in "biuf":
             got = f"shape {answer.shape} and type {answer.dtype}"
