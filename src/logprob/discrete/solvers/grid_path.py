@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import torch
@@ -149,17 +148,16 @@ def _way_back(distance: Tensor, since: Tensor, neighbours: int) -> Tensor:
     rounding: a cell got its distance a step later than some neighbour of no greater distance had got its own.
     """
     offsets = _OFFSETS[neighbours]
-    near = _around(distance, torch.inf, offsets)
-    ages = _around(since * len(offsets), 0, offsets)
-    lowest, last = reduce(torch.minimum, near), torch.iinfo(since.dtype).max
-    # The age first, then the order of reading.
-    keys = ((age + k).masked_fill(d != lowest, last) for k, (d, age) in enumerate(zip(near, ages, strict=True)))
+    near = _around(distance, torch.inf, offsets)  # (|offsets|, h, w, B)
+    order = torch.arange(len(offsets), dtype=since.dtype, device=since.device).reshape(-1, 1, 1, 1)
+    key = _around(since, 0, offsets) * len(offsets) + order  # the age first, then the order of reading
+    key = key.masked_fill(near != near.amin(0), torch.iinfo(key.dtype).max)
     steps = torch.tensor([a * distance.shape[1] + b for a, b in offsets], device=distance.device)
-    return steps[reduce(torch.minimum, keys) % len(offsets)]
+    return steps[key.amin(0) % len(offsets)]
 
 
-def _around(grid: Tensor, outside: float, offsets: tuple[Cell, ...]) -> list[Tensor]:
-    """The neighbours of every cell, each a view of ``(h, w, B)``."""
+def _around(grid: Tensor, outside: float, offsets: tuple[Cell, ...]) -> Tensor:
+    """The neighbours of every cell."""
     h, w = grid.shape[:2]
     padded = _pad(grid, outside)
-    return [padded[1 + a : 1 + a + h, 1 + b : 1 + b + w] for a, b in offsets]
+    return torch.stack([padded[1 + a : 1 + a + h, 1 + b : 1 + b + w] for a, b in offsets])

@@ -72,11 +72,12 @@ def trace(parent: Tensor, end: Tensor) -> Tensor:
     Returns:
         Zeros and ones, ``(B, n)``.
     """
-    n, jump, found = parent.shape[-1], parent, end.unsqueeze(-1)
+    n = parent.shape[-1]
+    visited = torch.zeros_like(parent).scatter(-1, end.unsqueeze(-1), 1)
     for _ in range(ceil(log2(n)) if n > 1 else 0):
-        found = torch.cat([found, jump.gather(-1, found)], -1)
-        jump = jump.gather(-1, jump)
-    return torch.zeros_like(parent).scatter(-1, found, 1)
+        visited = visited.scatter_reduce(-1, parent, visited, "amax")
+        parent = parent.gather(-1, parent)
+    return visited
 
 
 def simple_paths(after: Mapping[int, Sequence[int]], start: int, goal: int) -> Iterator[list[int]]:
