@@ -1,7 +1,8 @@
 """Solvers as layers: what is around the solver calls, beside PyEPO; solvers beside loops of scipy; noise.
 
-All sides of a table take turns in one process on one thread, so that a busy machine slows them alike. Nothing is
-asserted: the last column says how many times longer a line takes than the first line of its table.
+All sides of a table take turns in one process on one thread, so that a busy machine slows them alike. Every call has
+other inputs than the one before, on all sides: on the same ones a processor learns the branches of a solver by heart.
+Nothing is asserted: the last column says how many times longer a line takes than the first line of its table.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib.metadata import version
-from itertools import product
-from typing import Any
+from itertools import cycle, product
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -47,7 +48,14 @@ except ModuleNotFoundError:
     optModel = object
 
 ITEMS, CHOSEN = 350, 10
+INPUTS = 8
 Step = Callable[[], object]
+T = TypeVar("T")
+
+
+def inputs(make: Callable[[], T]) -> Iterator[T]:
+    """Some inputs, in turn."""
+    return cycle([make() for _ in range(INPUTS)])
 
 
 def best_items(scores: NDArray[Any]) -> NDArray[Any]:
@@ -62,22 +70,25 @@ def perturbed_scores(rows: int, samples: int) -> Tensor:
     return torch.randn(rows, ITEMS).repeat(samples, 1) + Gumbel().sample((samples * rows, ITEMS))
 
 
-def layer(rows: int, samples: int, solver: Solver, gradient: PathwiseGradient, noise: Noise) -> Step:
-    """Forward and backward pass with the least loss, a weighted sum."""
-    scores, weights = torch.randn(rows, ITEMS, requires_grad=True), torch.randn(rows, ITEMS)
+def layer(
+    rows: int, samples: int, solver: Solver, gradient: PathwiseGradient, noise: Noise, mean: bool = False
+) -> Step:
+    """Forward and backward pass with the least loss, a weighted sum, of all samples or of their mean."""
+    each, weights = inputs(lambda: torch.randn(rows, ITEMS, requires_grad=True)), torch.randn(rows, ITEMS)
 
     def step() -> None:
+        scores = next(each)
         scores.grad = None
         z = PerturbAndMAP(scores, solver, noise=noise, gradient=gradient).rsample((samples,))
-        (z * weights).sum().backward()
+        ((z.mean(0) if mean else z) * weights).sum().backward()
 
     return step
 
 
 def bare(rows: int, samples: int, solver: Solver) -> Step:
     """The solver twice, forward and backward, and nothing else."""
-    scores = perturbed_scores(rows, samples)
-    return lambda: (solver(scores), solver(scores))
+    each = inputs(partial(perturbed_scores, rows, samples))
+    return lambda: (solver(next(each)), solver(next(each)))
 
 
 def layers(rows: int, samples: int) -> Mapping[str, Step]:
@@ -123,10 +134,11 @@ class GumbelOfTorch:
 
 
 def peers_layer(rows: int, module: Any) -> Step:
-    """The same loss; PyEPO's layers give the mean of the samples, and its gradient."""
-    scores, weights = torch.randn(rows, ITEMS, requires_grad=True), torch.randn(rows, ITEMS)
+    """The same loss of the mean of the samples, which is what PyEPO's layers give."""
+    each, weights = inputs(lambda: torch.randn(rows, ITEMS, requires_grad=True)), torch.randn(rows, ITEMS)
 
     def step() -> None:
+        scores = next(each)
         scores.grad = None
         (module(scores) * weights).sum().backward()
 
@@ -136,8 +148,7 @@ def peers_layer(rows: int, module: Any) -> Step:
 def peers(rows: int, samples: int) -> Mapping[str, Step]:
     """Layers over one numpy solver, ours and PyEPO's, and ours over its own solver."""
     solver = PythonSolver(best_items)
-    scores = perturbed_scores(rows, samples)
-    arrays = scores.numpy()
+    arrays = inputs(lambda: perturbed_scores(rows, samples).numpy())
     ours: dict[str, tuple[PathwiseGradient, Noise]] = {
         "IMLE": (IMLE(1.0, difference="forward"), Gumbel()),
         "AIMLE": (AIMLE(difference="forward"), Gumbel()),
@@ -151,19 +162,22 @@ def peers(rows: int, samples: int) -> Mapping[str, Step]:
         "IMLE, Sum-of-Gamma": implicitMLE(model, samples, lambd=1.0),
     }
     return {
-        "two bare loops": lambda: [best_items(row) for _ in range(2) for row in arrays],
-        **{f"{name}, numpy solver": layer(rows, samples, solver, *pair) for name, pair in ours.items()},
+        "two bare loops": lambda: [best_items(row) for _ in range(2) for row in next(arrays)],
+        **{f"{name}, numpy solver": layer(rows, samples, solver, *pair, mean=True) for name, pair in ours.items()},
         **{f"PyEPO {name}": peers_layer(rows, module) for name, module in theirs.items()},
-        **{f"{name}, TopK": layer(rows, samples, TopK(CHOSEN), *pair) for name, pair in ours.items()},
+        **{f"{name}, TopK": layer(rows, samples, TopK(CHOSEN), *pair, mean=True) for name, pair in ours.items()},
     }
 
 
 def spanning_trees(rows: int, vertices: int) -> Mapping[str, Step]:
     """scipy is given matrices of costs, and keeps its sparse answer."""
-    scores = torch.rand(rows, vertices * (vertices - 1) // 2)
-    costs = matrix_of(2 - scores).numpy()
+    scores = inputs(lambda: torch.rand(rows, vertices * (vertices - 1) // 2))
+    costs = inputs(lambda: matrix_of(2 - next(scores)).numpy())
     solver = SpanningTree()
-    return {"scipy loop": lambda: [minimum_spanning_tree(c) for c in costs], "SpanningTree": lambda: solver(scores)}
+    return {
+        "scipy loop": lambda: [minimum_spanning_tree(c) for c in next(costs)],
+        "SpanningTree": lambda: solver(next(scores)),
+    }
 
 
 class PathsOfScipy:
@@ -189,21 +203,24 @@ class PathsOfScipy:
 
 def grid_paths(rows: int, size: int) -> Mapping[str, Step]:
     """Shortest paths over eight neighbours."""
-    costs = torch.rand(rows, size, size) + 0.1
-    arrays, solver, scipy_path = costs.double().numpy(), GridPath(), PathsOfScipy(size)
-    paid = sum(float((scipy_path(grid) * grid).sum()) for grid in arrays)
-    if abs(float((solver(costs) * costs).sum()) - paid) > 1e-4 * paid:
-        raise RuntimeError("the two sides find paths of different costs")
-    return {"scipy loop": lambda: [scipy_path(c) for c in arrays], "GridPath": lambda: solver(costs)}
+    costs = inputs(lambda: torch.rand(rows, size, size) + 0.1)
+    arrays = inputs(lambda: next(costs).double().numpy())
+    solver, scipy_path = GridPath(), PathsOfScipy(size)
+    for _ in range(INPUTS):
+        ours, theirs = next(costs), next(arrays)
+        paid = sum(float((scipy_path(grid) * grid).sum()) for grid in theirs)
+        if abs(float((solver(ours) * ours).sum()) - paid) > 1e-4 * paid:
+            raise RuntimeError("the two sides find paths of different costs")
+    return {"scipy loop": lambda: [scipy_path(c) for c in next(arrays)], "GridPath": lambda: solver(next(costs))}
 
 
 def assignments(rows: int, size: int) -> Mapping[str, Step]:
     """scipy keeps its answer as indices."""
-    scores = torch.randn(rows, size, size)
-    arrays, solver = scores.double().numpy(), Assignment()
+    scores = inputs(lambda: torch.randn(rows, size, size))
+    arrays, solver = inputs(lambda: next(scores).double().numpy()), Assignment()
     return {
-        "scipy loop": lambda: [linear_sum_assignment(s, maximize=True) for s in arrays],
-        "Assignment": lambda: solver(scores),
+        "scipy loop": lambda: [linear_sum_assignment(s, maximize=True) for s in next(arrays)],
+        "Assignment": lambda: solver(next(scores)),
     }
 
 
