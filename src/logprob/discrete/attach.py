@@ -58,7 +58,7 @@ class _Attach(Function):
 
 
 class _AttachPlain(Function):
-    """The same outside of transforms, which look up the names of the arguments at every call: a tenth of a step."""
+    """The same outside of transforms, which look up the names of the arguments at every call."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Any:
