@@ -170,4 +170,4 @@ def _way_back(costs: Tensor, distance: Tensor, since: Tensor) -> Tensor:
     """The vertex before each, ``(B, n)``: of those by which it is as near as it is, the one known for longest."""
     ages = since.unsqueeze(-1).expand_as(costs)
     tight = distance.unsqueeze(-1) + costs == distance.unsqueeze(-2)
-    return ages.masked_fill(~tight, torch.iinfo(ages.dtype).max).argmin(-2)
+    return ages.masked_fill(~tight, torch.inf).argmin(-2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ _OFFSETS = {
     4: ((-1, 0), (0, -1), (0, 1), (1, 0)),
     8: ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)),
 }
+_FAR = 1e30  # above all ages
 
 
 @dataclass(frozen=True)
@@ -148,16 +150,18 @@ def _way_back(distance: Tensor, since: Tensor, neighbours: int) -> Tensor:
     rounding: a cell got its distance a step later than some neighbour of no greater distance had got its own.
     """
     offsets = _OFFSETS[neighbours]
-    near = _around(distance, torch.inf, offsets)  # (|offsets|, h, w, B)
-    order = torch.arange(len(offsets), dtype=since.dtype, device=since.device).reshape(-1, 1, 1, 1)
-    key = _around(since, 0, offsets) * len(offsets) + order  # the age first, then the order of reading
-    key = key.masked_fill(near != near.amin(0), torch.iinfo(key.dtype).max)
+    near = _around(distance, torch.inf, offsets)
+    ages = _around(since * len(offsets), 0, offsets)
+    lowest = reduce(torch.minimum, near)
+    # The age first, then the order of reading; out of the question if it is not the lowest.
+    pairs = enumerate(zip(near, ages, strict=True))
+    key = reduce(torch.minimum, (torch.add(age + k, (d - lowest).sign(), alpha=_FAR) for k, (d, age) in pairs))
     steps = torch.tensor([a * distance.shape[1] + b for a, b in offsets], device=distance.device)
-    return steps[key.amin(0) % len(offsets)]
+    return steps.index_select(0, key.int().flatten() & (len(offsets) - 1)).reshape(key.shape)
 
 
-def _around(grid: Tensor, outside: float, offsets: tuple[Cell, ...]) -> Tensor:
-    """The neighbours of every cell."""
+def _around(grid: Tensor, outside: float, offsets: tuple[Cell, ...]) -> list[Tensor]:
+    """The neighbours of every cell, each a view of ``(h, w, B)``."""
     h, w = grid.shape[:2]
     padded = _pad(grid, outside)
-    return torch.stack([padded[1 + a : 1 + a + h, 1 + b : 1 + b + w] for a, b in offsets])
+    return [padded[1 + a : 1 + a + h, 1 + b : 1 + b + w] for a, b in offsets]

@@ -13,6 +13,7 @@ from logprob.discrete.solvers.refusal import MOST_STATES
 from logprob.distributions import IntractableError
 
 _STEPS_BETWEEN_LOOKS = 16  # on a GPU, where to look is to wait: about as long as the steps that it may save
+_STEPS_BETWEEN_GLANCES = 4  # on a CPU, where a look is cheap, but not free
 
 Step = Callable[[Tensor], Tensor]
 
@@ -28,18 +29,20 @@ def relax(step: Step, distance: Tensor, most: int) -> tuple[Tensor, Tensor]:
     Returns:
         The distances, and the number of the step at which each became what it is, 0 for never.
     """
-    since = torch.zeros_like(distance, dtype=torch.int32)
+    since = torch.zeros_like(distance)
     if torch.compiler.is_compiling():
         return _relax_in_graph(step, distance, since, most)
-    every = 1 if distance.device.type == "cpu" else _STEPS_BETWEEN_LOOKS
+    distance = distance.clone()
+    every = _STEPS_BETWEEN_GLANCES if distance.device.type == "cpu" else _STEPS_BETWEEN_LOOKS
     stops = not torch._C._functorch.is_functorch_wrapped_tensor(distance)
     for count in range(1, most + 1):
         shorter = step(distance)
-        better = shorter < distance
+        before, distance = distance, torch.minimum(shorter, distance)
+        # In place they are 0.0 and 1.0, which a CPU handles several times as fast as booleans.
+        better = before.gt_(shorter) if stops else (before > shorter).to(before.dtype)
         if stops and count % every == 0 and not better.any():
             break
-        since = since.masked_fill(better, count)
-        distance = torch.minimum(shorter, distance)
+        since = torch.maximum(since, better * count)
     return distance, since
 
 
@@ -72,12 +75,11 @@ def trace(parent: Tensor, end: Tensor) -> Tensor:
     Returns:
         Zeros and ones, ``(B, n)``.
     """
-    n = parent.shape[-1]
-    visited = torch.zeros_like(parent).scatter(-1, end.unsqueeze(-1), 1)
+    n, jump, found = parent.shape[-1], parent, end.unsqueeze(-1)
     for _ in range(ceil(log2(n)) if n > 1 else 0):
-        visited = visited.scatter_reduce(-1, parent, visited, "amax")
-        parent = parent.gather(-1, parent)
-    return visited
+        found = torch.cat([found, jump.gather(-1, found)], -1)
+        jump = jump.gather(-1, jump)
+    return torch.zeros_like(parent).scatter(-1, found, 1)
 
 
 def simple_paths(after: Mapping[int, Sequence[int]], start: int, goal: int) -> Iterator[list[int]]:
