@@ -21,7 +21,6 @@ the library's defaults, or 1.
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import platform
 import time
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from rows import Row, write
 from timing import processor
 from torch import Tensor
 
@@ -57,7 +57,6 @@ from logprob.gradients import Enumeration, GradientEstimator, LeaveOneOut, Pathw
 from logprob.metrics.gradient_quality import GradientReport, gradient_report, scores_gradient
 
 EDGES = 10
-Row = dict[str, Any]
 Make = Callable[[], GradientEstimator]
 
 
@@ -194,14 +193,6 @@ def cell(row: Row | None) -> str:
         return ""
     bias = f"{row['bias']:.2f} ({row['noise']:.2f})"
     return f"**{row['cosine']:.2f}**, {bias}, {row['variance']:.2g}, {row['ms']:.1f}"
-
-
-def write(path: Path, table: list[Row]) -> None:
-    """All rows as CSV."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, table[0].keys())
-        writer.writeheader()
-        writer.writerows(table)
 
 
 def parse_arguments() -> argparse.Namespace:

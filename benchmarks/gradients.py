@@ -21,7 +21,6 @@ REBAR and RELAX are trained first, by the gradient that they give themselves; th
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import platform
 import statistics
@@ -32,6 +31,7 @@ from typing import Any, NamedTuple
 
 import torch
 from gradient_problems import FUNCTIONS, Problem, concrete, gaussian
+from rows import Row, write
 from timing import processor, take_turns
 from torch import Tensor
 
@@ -50,7 +50,6 @@ from logprob.simplex import REBAR, RELAX, ControlNetwork, Entmax, GumbelRao, Rei
 
 CHUNK = 2_000_000  # numbers held at once
 TIMED_ROWS = 100
-Row = dict[str, Any]
 
 
 class Entry(NamedTuple):
@@ -274,14 +273,6 @@ def on_line(x: float, line: list[tuple[float, float, float]]) -> float | None:
         if left <= x <= right:
             return low + (high - low) * (x - left) / (right - left)
     return None
-
-
-def write(path: Path, found: list[Row]) -> None:
-    """All rows as CSV."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, found[0].keys())
-        writer.writeheader()
-        writer.writerows(found)
 
 
 def parse_arguments() -> argparse.Namespace:
