@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 from golden_discrete import load
@@ -54,12 +56,12 @@ def replay(theta, noise, dy, solver, gradient, temperature=1.0):
     return z.detach().transpose(0, 1).flatten(0, 1), theta.grad
 
 
-@pytest.mark.parametrize("samples", ["s1", "s6"])
-@pytest.mark.parametrize("name", CASES)
+ONE_SAMPLE = [name for name in CASES if not name.startswith("marginal")]  # whose groups need several samples
+
+
+@pytest.mark.parametrize(("samples", "name"), [*product(["s1"], ONE_SAMPLE), *product(["s6"], CASES)])
 def test_top_k_as_published(name, samples):
     golden = load(f"estimators_topk_{samples}")
-    if f"grad_{name}" not in golden:
-        pytest.skip("not among the reference numbers")
     gradient, temperature = CASES[name]
     k = int(golden["k"])
     solver = BottomK(k) if name.startswith("min") else TopK(k)
