@@ -6,6 +6,7 @@ from logprob.nn.masked import MaskedMLP
 from logprob.nn.message_passing import EdgeDecoder, EdgeEncoder, directed_edges
 from logprob.nn.mlp import MLP, Nonlinearity, SignedMLP
 from logprob.nn.residual import CostNetwork, ResNet18
+from logprob.nn.stacked import Maxout, StackedLinear, StackedMLP, take_copy
 from logprob.nn.start import Start, start_from
 from logprob.nn.token_selector import MaskedMeanPredictor, TokenSelector
 from logprob.nn.word_vectors import LearnedWordVectors, WordVectors
@@ -21,14 +22,18 @@ __all__ = [
     "LearnedWordVectors",
     "MaskedMLP",
     "MaskedMeanPredictor",
+    "Maxout",
     "Nonlinearity",
     "Padding",
     "PureConvNet",
     "ResNet18",
     "SignedMLP",
+    "StackedLinear",
+    "StackedMLP",
     "Start",
     "TokenSelector",
     "WordVectors",
     "directed_edges",
     "start_from",
+    "take_copy",
 ]

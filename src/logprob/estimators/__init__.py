@@ -1,0 +1,3 @@
+"""scikit-learn estimators: fit, transform, score."""
+
+__all__: list[str] = []
