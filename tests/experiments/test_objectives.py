@@ -85,3 +85,22 @@ def test_a_broken_gradient_does_not_reach_the_weights(recipe: dict[str, Any], tm
     for name in ("last", "best"):
         weights = load_checkpoint(folder / "checkpoints", name)["model"]
         assert all(value.isfinite().all() for value in weights.values())
+
+
+def test_it_prepares_the_rows_of_its_phase(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """Once for each phase, and again when the phase is taken up; what it drew comes back with its state."""
+    recipe["phases"] = [recipe["phases"][0] | {"objective": name, "epochs": 3} for name in ("Centres", "Slow")]
+    fit, _ = train(recipe)
+    assert fit.phases[0].objective.prepared == [len(fit.train.x)]
+    assert fit.rows is fit.train
+    whole = run(recipe, out=tmp_path / "whole", imports=TINY)
+    folder = cut(recipe, tmp_path / "cut", 2, 0)
+    resume(folder, imports=TINY)
+    assert_identical(whole.folder, folder)
+
+
+def test_what_is_prepared_is_not_augmented(recipe: dict[str, Any]) -> None:
+    """It would no longer fit the rows."""
+    overrides = [("objective", "Centres"), ("augmentation", "Jitter")]
+    with pytest.raises(RecipeError, match=r"phases.0.augmentation: Centres prepares all rows before the phase"):
+        prepare(check_recipe("tiny", recipe, overrides, TINY))

@@ -72,6 +72,7 @@ def _rooms() -> Iterator[ModuleType]:
         if name not in _NOT_ROOMS and importlib.util.find_spec(f"logprob.{name}"):
             yield importlib.import_module(f"logprob.{name}")
     yield importlib.import_module("logprob.experiments.schedulers")
+    yield importlib.import_module("logprob.experiments.studies")
 
 
 def _public(module: ModuleType) -> Iterator[tuple[str, Any]]:

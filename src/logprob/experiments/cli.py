@@ -291,6 +291,9 @@ def _print_result(result: Result) -> None:
 
     print_table(result.summary["title"], metrics_table(result.metrics))
     timing = result.summary["timing"]
+    if "cells" in result.summary:
+        print(f"{result.summary['cells']} cells, {timing['train_seconds']:.1f} s; everything is in {result.folder}")
+        return
     print(
         f"{result.summary['parameters']} parameters, {result.summary['epochs']} epochs, "
         f"{timing['train_seconds']:.1f} s; everything is in {result.folder}"

@@ -16,7 +16,13 @@ from logprob.batch import Batch
 from logprob.distributions import DistributionModule
 from logprob.experiments.errors import DivergedError, RecipeError
 from logprob.experiments.evaluate import evaluate
-from logprob.experiments.objectives import finish_epoch, load_objective, objective_parameters, objective_state
+from logprob.experiments.objectives import (
+    finish_epoch,
+    load_objective,
+    objective_parameters,
+    objective_state,
+    prepare_rows,
+)
 from logprob.experiments.optimization import (
     clip_gradients,
     load_optimizer,
@@ -62,6 +68,8 @@ class Fit:
       :meth:`load_state`; tensors, plain values and nested dicts and lists of those. Every phase starts with
       its own objective as it was made;
     - ``to(device)``: called before training;
+    - ``prepare(model, rows)``: called on all training rows when its phase begins, or is taken up again; the phase
+      trains on the rows that it returns. There it can compute once what every epoch would compute again;
     - ``finish_epoch(model)``: called after the last update of each epoch, before validation and before the
       checkpoint, so that what it changes in the model is what is evaluated and kept.
 
@@ -79,6 +87,7 @@ class Fit:
         train_checked: training rows that are evaluated as well.
 
     Attributes:
+        rows: what the present phase trains on: ``train``, or what its objective made of it.
         batch_seconds: time of each update since this object was made, that of its batch included.
     """
 
@@ -95,6 +104,7 @@ class Fit:
     best: Best = field(default_factory=Best)
     optimizer: Any = None
     scheduler: Any = None
+    rows: Batch | None = None
     batch_seconds: array[float] = field(default_factory=lambda: array("d"))
 
     def run(self) -> None:
@@ -126,7 +136,8 @@ class Fit:
     @property
     def steps_per_epoch(self) -> int:
         """Batches of one pass over the training rows."""
-        return math.ceil(len(self.train.x) / self.phase.batch_size)
+        train = self.train if self.rows is None else self.rows
+        return math.ceil(len(train.x) / self.phase.batch_size)
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest of training depends on."""
@@ -151,6 +162,7 @@ class Fit:
         set_random_state(state["random"], self.shuffler)
 
     def _start_phase(self) -> None:
+        self.rows = prepare_rows(self.phase.objective, self.model, self.train)
         chosen = select_parameters(self.model, self.phase.parameters)
         self.optimizer = self.phase.optimizer([*chosen, *objective_parameters(self.phase.objective)])
         self.scheduler = None if self.phase.scheduler is None else self.phase.scheduler(self.optimizer)
@@ -207,12 +219,13 @@ class Fit:
         return {name: total / rows for name, total in sums.items()}
 
     def _batches(self) -> Iterator[Batch]:
-        rows, size, augmentation = len(self.train.x), self.phase.batch_size, self.phase.augmentation
+        train = self.train if self.rows is None else self.rows
+        rows, size, augmentation = len(train.x), self.phase.batch_size, self.phase.augmentation
         if self.phase.shuffle:
-            order = torch.randperm(rows, generator=self.shuffler).to(self.train.x.device)
-            batches = (self.train.rows(index) for index in order.split(size))
+            order = torch.randperm(rows, generator=self.shuffler).to(train.x.device)
+            batches = (train.rows(index) for index in order.split(size))
         else:
-            batches = (self.train.rows(slice(start, start + size)) for start in range(0, rows, size))
+            batches = (train.rows(slice(start, start + size)) for start in range(0, rows, size))
         return batches if augmentation is None else map(augmentation, batches)
 
     def _step(self, batch: Batch, number: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The optional parts of an objective: parameters, state, a device, work at the end of an epoch; see :class:`Fit`."""
+"""The optional parts of an objective: parameters, state, a device, work before and in a phase; see :class:`Fit`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from logprob.batch import Batch
 from logprob.distributions import DistributionModule
 
 
@@ -29,6 +30,12 @@ def load_objective(objective: Any, state: dict[str, Any] | None) -> None:
     """Undo :func:`objective_state`."""
     if state is not None and hasattr(objective, "load_state_dict"):
         objective.load_state_dict(state)
+
+
+def prepare_rows(objective: Any, model: DistributionModule, rows: Batch) -> Batch:
+    """What the objective makes of all training rows before a phase, such as cached numbers; by default the rows."""
+    prepared: Batch = objective.prepare(model, rows) if hasattr(objective, "prepare") else rows
+    return prepared
 
 
 def finish_epoch(objective: Any, model: DistributionModule) -> None:

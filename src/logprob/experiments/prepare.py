@@ -20,7 +20,13 @@ from logprob.experiments.errors import RecipeError
 from logprob.experiments.evaluate import evaluate
 from logprob.experiments.fit import Fit, Watcher
 from logprob.experiments.nodes import build
-from logprob.experiments.objectives import finish_epoch, objective_parameters, objective_state, place_objective
+from logprob.experiments.objectives import (
+    finish_epoch,
+    objective_parameters,
+    objective_state,
+    place_objective,
+    prepare_rows,
+)
 from logprob.experiments.optimization import select_parameters, step_schedule
 from logprob.experiments.packing import pack
 from logprob.experiments.recipe import CheckedRecipe
@@ -219,6 +225,9 @@ def _rehearse_phase(prepared: Prepared, phase: Phase, key: str) -> None:
     objective = copy.deepcopy(phase.objective)  # it may have state
     chosen = select_parameters(model, phase.parameters)
     rows = prepared.rows(prepared.dataset.train.rows(slice(0, 2)))
+    if phase.augmentation is not None and hasattr(objective, "prepare"):
+        kind = type(objective).__name__
+        raise RecipeError(f"{key}.augmentation: {kind} prepares all rows before the phase; they cannot change later")
     try:
         part = "optimizer"
         optimizer = phase.optimizer([*chosen, *objective_parameters(objective)])
@@ -227,7 +236,7 @@ def _rehearse_phase(prepared: Prepared, phase: Phase, key: str) -> None:
         part = "augmentation"
         rows = rows if phase.augmentation is None else phase.augmentation(rows)
         part = "objective"
-        objective(model, rows).value.backward()
+        objective(model, prepare_rows(objective, model, rows)).value.backward()
         part = "optimizer"
         optimizer.step()
         part = "objective"

@@ -16,13 +16,14 @@ from logprob.experiments.catalogue import Catalogue
 from logprob.experiments.errors import RecipeError, nearest
 from logprob.experiments.nodes import Node, fill, require, resolve, to_plain
 from logprob.experiments.overrides import Override, apply_overrides
-from logprob.experiments.schema import Phase, Recipe
+from logprob.experiments.schema import Phase, Recipe, StudyRecipe
 from logprob.experiments.yaml_text import read_yaml, write_yaml
 
 FILLED_FROM_DATA = ("variables", "categories", "image_shape")
 
 
 _TOP = [field.name for field in dataclasses.fields(Recipe)]
+_STUDY = [field.name for field in dataclasses.fields(StudyRecipe)]
 _PHASE = [field.name for field in dataclasses.fields(Phase)]
 
 
@@ -72,7 +73,7 @@ class CheckedRecipe:
 
     Args:
         name: how results call it.
-        node: the constructor call of :class:`Recipe`.
+        node: the constructor call of :class:`Recipe` or :class:`StudyRecipe`.
     """
 
     name: str
@@ -80,6 +81,11 @@ class CheckedRecipe:
 
     def __getitem__(self, key: str) -> Any:
         return self.node.arguments[key]
+
+    @property
+    def is_study(self) -> bool:
+        """Whether it is of several trainings."""
+        return self.node.target is StudyRecipe
 
     def filled(self, dataset: Dataset) -> CheckedRecipe:
         """The recipe with what only the data know: number of variables, categories, shape of an image.
@@ -100,7 +106,8 @@ class CheckedRecipe:
     def plain(self) -> dict[str, Any]:
         """Plain values that give the same recipe again."""
         values = to_plain(self.node)
-        return {key: values[key] for key in sorted(values, key=_TOP.index)}
+        order = _STUDY if self.is_study else _TOP
+        return {key: values[key] for key in sorted(values, key=order.index)}
 
     def yaml(self) -> str:
         """The recipe as YAML, with every default written out."""
@@ -133,7 +140,9 @@ def check_recipe(
     """
     values = dict(values)
     protocol = _published(values.pop("published", {}), published, values.get("title"))
-    changed = apply_overrides(values, [*protocol, *overrides], _TOP, _PHASE)
+    study = "study" in values
+    top, schema = (_STUDY, StudyRecipe) if study else (_TOP, Recipe)
+    changed = apply_overrides(values, [*protocol, *overrides], top, () if study else _PHASE)
     wants = changed.get("imports") or []
     for module in wants if isinstance(wants, list) else [wants]:
         if module not in imports:
@@ -144,12 +153,12 @@ def check_recipe(
             "--a.b VALUE beside it changes other values"
         )
     for key in changed:
-        if key not in _TOP:
+        if key not in top:
             raise RecipeError(f"{key}: unknown key{nearest(str(key), _accepted(changed))}")
     changed["imports"] = list(imports)
-    node = resolve(changed, Recipe, "", Catalogue(imports))
-    require(node, except_for=FILLED_FROM_DATA)
-    if not node.arguments["phases"]:
+    node = resolve(changed, schema, "", Catalogue(imports))
+    require(node, except_for=() if study else FILLED_FROM_DATA)
+    if not study and not node.arguments["phases"]:
         raise RecipeError("phases: a recipe needs at least one")
     return CheckedRecipe(name, node)
 
@@ -165,4 +174,6 @@ def _published(changes: Any, wanted: bool, title: Any) -> list[Override]:
 
 
 def _accepted(recipe: Mapping[str, Any]) -> list[str]:
+    if "study" in recipe:
+        return [*_STUDY, "published"]
     return [*_TOP, "published"] + (_PHASE if len(recipe.get("phases") or ()) == 1 else [])

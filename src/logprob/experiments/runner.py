@@ -16,10 +16,11 @@ from logprob.experiments.files import locked
 from logprob.experiments.fit import Fit, Watcher
 from logprob.experiments.loggers import check_loggers, open_loggers
 from logprob.experiments.overrides import Override
-from logprob.experiments.prepare import Prepared, prepare
+from logprob.experiments.prepare import Prepared, find_device, prepare
 from logprob.experiments.recipe import CheckedRecipe, check_recipe, find_recipe, read_recipe
 from logprob.experiments.results import Result, RunFolder, Saver, best_state, free_path
-from logprob.experiments.smoke import shortened
+from logprob.experiments.smoke import shortened, shortened_study
+from logprob.experiments.study import cells_of, run_cells
 from logprob.experiments.summary import announce, summarise
 from logprob.experiments.versions import describe_data
 
@@ -74,6 +75,8 @@ def run(
     name, values = _read(recipe)
     pairs = list(overrides.items()) if isinstance(overrides, Mapping) else list(overrides)
     checked = check_recipe(name, values, pairs, imports, published)
+    if checked.is_study:
+        return _run_study(checked, Path(out), data_root, device, again, smoke, published, say)
     prepared = prepare(shortened(checked) if smoke else checked, data_root, device, smoke)
     folder = RunFolder(_folder(Path(out), prepared.recipe, again))
     data = describe_data(prepared.dataset)
@@ -129,6 +132,9 @@ def resume(
     else:
         if finished is not None:
             return _already_there(place, say)
+    if about.get("study", False):
+        recipe = check_recipe(about["recipe"], read_recipe(place.path / "recipe.yaml"), (), imports)
+        return run_cells(place, recipe, about, data_root or about["data_root"] or about["folder"], say)
     prepared = _prepare_again(place, about, data_root, device, imports)
     with locked(place.path), _fit(place, prepared, checkpoint_every, loggers, watchers, say) as fit:
         if place.has_checkpoint():
@@ -174,6 +180,30 @@ def evaluate_run(
 ) -> dict[str, dict[str, float]]:
     """Exact metrics of a checkpoint, computed anew, by split. Arguments as in :func:`load`."""
     return load_run(RunFolder(Path(folder)), checkpoint, data_root, device, imports).evaluate()
+
+
+def _run_study(
+    checked: CheckedRecipe,
+    out: Path,
+    data_root: str | Path | None,
+    device: str,
+    again: bool,
+    smoke: bool,
+    published: bool,
+    say: Say,
+) -> Result:
+    """Several trainings whose numbers stand in one table."""
+    recipe = shortened_study(checked) if smoke else checked
+    study = recipe.node.build().study  # what its constructors refuse is found before a folder is made
+    cells_of(study, recipe["seed"])
+    find_device(device)
+    folder = RunFolder(_folder(out, recipe, again))
+    if folder.path.exists():
+        return _already_there(folder, say)
+    about = announce(checked.name, recipe["seed"], {}, device, data_root, smoke, published) | {"study": True}
+    folder.create(recipe.yaml(), about)
+    say(f"run {folder.path}")
+    return run_cells(folder, recipe, about, data_root, say)
 
 
 @contextmanager
@@ -267,6 +297,8 @@ def load_run(
 ) -> Prepared:
     """A run with the weights of a checkpoint, in evaluation mode."""
     about = folder.run()
+    if about.get("study", False):
+        raise RunError(f"{folder.path} is a study of several models; its numbers are in rows.csv and result.json")
     state = folder.load(checkpoint)
     prepared = _prepare_again(folder, about, data_root, device, imports)
     _fit_weights(lambda: prepared.model.load_state_dict(state["model"]), folder)

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from logprob.data import Augmentation, DataSource
 from logprob.distributions import DistributionModule
 from logprob.experiments.stopping import Monitor, Stopping
+from logprob.experiments.studies import Study
 from logprob.metrics import LogLikelihood, Metric
 from logprob.objectives import Objective
 
@@ -125,4 +126,23 @@ class Recipe:
     max_eval_rows: int | None = None
     evaluate_train: bool = False
     figures: Figures | None = Figures()
+    imports: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StudyRecipe:
+    """Everything that decides the outcome of a study: several trainings whose numbers stand in one table.
+
+    Args:
+        title: one line.
+        study: what is trained, and what is put together from it.
+        paper: what the recipe reproduces.
+        seed: the first of its seeds.
+        imports: modules beyond logprob whose classes are used; the user must name each with ``--import``.
+    """
+
+    title: str
+    study: Study
+    paper: str = ""
+    seed: int = 0
     imports: tuple[str, ...] = ()

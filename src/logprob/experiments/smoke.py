@@ -33,6 +33,13 @@ def shortened(recipe: CheckedRecipe) -> CheckedRecipe:
     return CheckedRecipe(recipe.name, _changed(recipe.node, **changes))
 
 
+def shortened_study(recipe: CheckedRecipe) -> CheckedRecipe:
+    """The recipe of a study with the arguments that the study itself calls small."""
+    given = recipe.node.arguments
+    study = _changed(given["study"], **given["study"].build().small())
+    return CheckedRecipe(recipe.name, _changed(recipe.node, title=f"smoke: {given['title']}", study=study))
+
+
 def _changed(node: Node, **values: Any) -> Node:
     return dataclasses.replace(node, arguments={**node.arguments, **values})
 

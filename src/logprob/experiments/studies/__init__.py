@@ -1,0 +1,5 @@
+"""Studies: one command for a table that takes several trainings."""
+
+from logprob.experiments.studies.base import Cell, Study, Workbench
+
+__all__ = ["Cell", "Study", "Workbench"]
