@@ -1,11 +1,13 @@
 """Plain networks; they know nothing of the models that use them."""
 
 from logprob.nn.convolutional import ConvDecoder, ConvEncoder, Padding
+from logprob.nn.image_energies import FullMLP
 from logprob.nn.map_networks import FlattenedImages, PureConvNet
 from logprob.nn.masked import MaskedMLP
 from logprob.nn.message_passing import EdgeDecoder, EdgeEncoder, directed_edges
 from logprob.nn.mlp import MLP, Nonlinearity, SignedMLP
 from logprob.nn.residual import CostNetwork, ResNet18
+from logprob.nn.separate import SeparateMLPs
 from logprob.nn.stacked import Maxout, StackedLinear, StackedMLP, take_copy
 from logprob.nn.start import Start, start_from
 from logprob.nn.token_selector import MaskedMeanPredictor, TokenSelector
@@ -19,6 +21,7 @@ __all__ = [
     "EdgeDecoder",
     "EdgeEncoder",
     "FlattenedImages",
+    "FullMLP",
     "LearnedWordVectors",
     "MaskedMLP",
     "MaskedMeanPredictor",
@@ -27,6 +30,7 @@ __all__ = [
     "Padding",
     "PureConvNet",
     "ResNet18",
+    "SeparateMLPs",
     "SignedMLP",
     "StackedLinear",
     "StackedMLP",

@@ -1,6 +1,7 @@
 """What training minimises: callables ``(model, batch) -> Loss``."""
 
 from logprob.batch import Batch
+from logprob.distributions.score_matching import zero_energy_loss
 from logprob.objectives.base import Loss, Objective
 from logprob.objectives.bound import NegativeLikelihoodBound
 from logprob.objectives.capacity import Capacity, CapacityELBO
@@ -18,6 +19,7 @@ from logprob.objectives.published import (
     published_edge_error,
     published_subset_divergence,
 )
+from logprob.objectives.score_matching import DenoisingScoreMatching
 from logprob.objectives.selection import SelectionLoss
 from logprob.objectives.self_normalizing import SelfNormalizingLikelihood
 from logprob.objectives.structured import FenchelYoungLoss, MarginalLoss, StructuredLoss
@@ -27,6 +29,7 @@ __all__ = [
     "Batch",
     "Capacity",
     "CapacityELBO",
+    "DenoisingScoreMatching",
     "DistanceToTarget",
     "Divergence",
     "ExpectedLoss",
@@ -49,4 +52,5 @@ __all__ = [
     "published_edge_divergence",
     "published_edge_error",
     "published_subset_divergence",
+    "zero_energy_loss",
 ]
