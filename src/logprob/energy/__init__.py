@@ -1,11 +1,18 @@
 """Energy models of rows given a condition, and the identifiable models beside them."""
 
 from logprob.energy.conditional import ConditionalEnergy, ConditionalEnergyDistribution
+from logprob.energy.ivae import IVAE, IVAEDistribution
+from logprob.energy.ivae_annealing import AnnealedELBO
+from logprob.energy.tcl import TCL
 from logprob.energy.unconditional import UnconditionalEnergy, UnconditionalEnergyDistribution
 
 __all__ = [
+    "IVAE",
+    "TCL",
+    "AnnealedELBO",
     "ConditionalEnergy",
     "ConditionalEnergyDistribution",
+    "IVAEDistribution",
     "UnconditionalEnergy",
     "UnconditionalEnergyDistribution",
 ]
