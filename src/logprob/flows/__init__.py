@@ -12,20 +12,22 @@ from logprob.flows.base import (
     SurrogateOptions,
     synchronize,
 )
-from logprob.flows.bases import ConditionalNormal, StandardLaplace, StandardNormal, StandardUniform
+from logprob.flows.bases import ConditionalNormal, StandardLaplace, StandardLogistic, StandardNormal, StandardUniform
+from logprob.flows.constant_affine import ConstantAffine
 from logprob.flows.convolution import SelfNormalizingConv2d
 from logprob.flows.convolutional import ConvolutionalFlow
 from logprob.flows.coupling import AffineCoupling2d
 from logprob.flows.dense import DenseFlow
 from logprob.flows.dequantization import Dequantized, DequantizedDistribution
 from logprob.flows.dequantization_noise import DequantizationNoise, UniformNoise, VariationalNoise
-from logprob.flows.element_maps import AffineMap, ElementMap, SplineMap
+from logprob.flows.element_maps import AffineMap, ElementMap, PublishedSplineMap, ShiftMap, SplineMap
 from logprob.flows.emerging import AutoregressiveConv2d, EmergingConv2d, Flip
 from logprob.flows.exponential import BiasMap, ConvolutionExponential, ExponentialConv2d
 from logprob.flows.flow import Flow, FlowDistribution, SurrogateLogProb
 from logprob.flows.glow import Glow
 from logprob.flows.inverse_kernel import fourier_inverse_kernel, least_squares_inverse_kernel
 from logprob.flows.linear import SelfNormalizingLinear
+from logprob.flows.lu_linear import ConditionalLULinear, LULinear
 from logprob.flows.mixing import Conv1x1, HouseholderConv1x1, LUConv1x1
 from logprob.flows.monitors import InverseMonitor, LayerReport, monitor
 from logprob.flows.neural_spline_flow import NeuralSplineFlow
@@ -47,7 +49,9 @@ __all__ = [
     "Autoregressive",
     "AutoregressiveConv2d",
     "BiasMap",
+    "ConditionalLULinear",
     "ConditionalNormal",
+    "ConstantAffine",
     "Conv1x1",
     "ConvolutionExponential",
     "ConvolutionalFlow",
@@ -72,6 +76,7 @@ __all__ = [
     "InverseMethod",
     "InverseMonitor",
     "LUConv1x1",
+    "LULinear",
     "LayerReport",
     "LeakyReLU",
     "LearnableLeakyReLU",
@@ -81,12 +86,14 @@ __all__ = [
     "Penalty",
     "Permutation",
     "PixelLogits",
+    "PublishedSplineMap",
     "RationalQuadraticSpline",
     "RealNVP",
     "Scale",
     "SelfNormalizingConv2d",
     "SelfNormalizingLinear",
     "Sequential",
+    "ShiftMap",
     "Sigmoid",
     "SmoothLeakyReLU",
     "SmoothTanh",
@@ -95,6 +102,7 @@ __all__ = [
     "Squash",
     "Squeeze",
     "StandardLaplace",
+    "StandardLogistic",
     "StandardNormal",
     "StandardUniform",
     "Surrogate",

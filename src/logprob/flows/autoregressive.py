@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from logprob.flows.base import FlowLayer, InverseMethod
 from logprob.flows.element_maps import AffineMap, ElementMap
@@ -26,9 +26,11 @@ class Autoregressive(FlowLayer):
         context: width of the context, 0 for none.
         reverse: count the features from the last; alternate it.
         activation: nonlinearity of g.
+        network: a network to use as g, such as :class:`~logprob.nn.SeparateMLPs`, instead of the masked perceptron
+            that the other arguments describe.
 
     Raises:
-        ValueError: for a direction of another name.
+        ValueError: for a direction of another name, or a network that goes with nothing else.
 
     References:
         Papamakarios, Pavlakou and Murray, "Masked Autoregressive Flow", NeurIPS 2017 ("density"); Kingma et al.,
@@ -51,13 +53,18 @@ class Autoregressive(FlowLayer):
         context: int = 0,
         reverse: bool = False,
         activation: Nonlinearity = "relu",
+        network: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if direction not in ("density", "sampling"):
             raise ValueError(f"direction must be 'density' or 'sampling', got {direction!r}")
         self.features, self.context, self.direction, self.reverse = features, context, direction, reverse
         self.element = AffineMap() if element is None else element
-        self.network = MaskedMLP(features, self.element.outputs, hidden, context, activation, reverse, START)
+        if network is None:
+            network = MaskedMLP(features, self.element.outputs, hidden, context, activation, reverse, START)
+        else:
+            self._check_network(network)
+        self.network: Any = network
 
     def extra_repr(self) -> str:
         """Features, element map and directions."""
@@ -81,6 +88,15 @@ class Autoregressive(FlowLayer):
         return check_vector(shape, self.features)
 
     input_shape = output_shape
+
+    def _check_network(self, network: nn.Module) -> None:
+        """A network that was given counts features from the first and says how many outputs it has."""
+        got = (getattr(network, "inputs", None), getattr(network, "outputs", None), self.context, self.reverse)
+        if got != (self.features, self.element.outputs, 0, False):
+            raise ValueError(
+                f"expected a network of {self.features} inputs and {self.element.outputs} outputs for each, with "
+                f"neither context nor reverse, got (inputs, outputs, context, reverse) = {got}"
+            )
 
     def _parallel(self, u: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         v, ladj = self.element(u, self.network(u, context))

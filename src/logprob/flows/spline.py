@@ -15,7 +15,7 @@ from torch import Tensor
 
 _FLOOR = 1e-3
 """Least width and height of a bin, as a fraction of the interval, and least slope at a knot."""
-_UNIT_SLOPE = math.log(math.expm1(1 - _FLOOR))
+UNIT_SLOPE = math.log(math.expm1(1 - _FLOOR))
 """``floor + softplus`` of it is 1: parameters of zero make the identity."""
 
 
@@ -158,7 +158,7 @@ def _locate(x: Tensor, packed: Tensor, bound: float, inverse: bool) -> _Pieces:
     knots = _knots(fractions, bound)
     point = torch.where(x.abs() < bound, x, 0.0)  # what is outside must not overflow
     index = (point >= knots[int(inverse), 1:bins].unsqueeze(1)).sum(0)
-    slopes = F.pad(F.softplus(packed[2 * bins :] + _UNIT_SLOPE).add_(_FLOOR), (0, 0, 1, 1), value=1.0)
+    slopes = F.pad(F.softplus(packed[2 * bins :] + UNIT_SLOPE).add_(_FLOOR), (0, 0, 1, 1), value=1.0)
     pair = index.expand(2, *index.shape)
     left, right = knots.gather(1, pair), knots.gather(1, pair + 1)
     ends = torch.stack([slopes.gather(0, index), slopes.gather(0, index + 1)])
@@ -255,5 +255,5 @@ def _to_table(pieces: _Pieces, packed: Tensor, grads: list[Tensor], bound: float
     grad_sizes = torch.addcmul(weighted, pieces.fractions, weighted.sum(1, keepdim=True), value=-1).mul_(
         -_span(bins, bound)
     )
-    grad_slopes = (packed[2 * bins :] + _UNIT_SLOPE).sigmoid_() * table[2, 1:bins]
+    grad_slopes = (packed[2 * bins :] + UNIT_SLOPE).sigmoid_() * table[2, 1:bins]
     return torch.cat([grad_sizes.flatten(0, 1), grad_slopes])
