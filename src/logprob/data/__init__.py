@@ -2,6 +2,8 @@
 
 - generated: :class:`Synthetic2D`, sixteen planar laws with their true densities; :class:`GaussianNoise`;
   :class:`TerrainMaps` with their cheapest paths, :class:`GraphLayouts` of hidden trees, :class:`PlantedReviews`
+- generated, with known sources to find: :class:`TCLSources`, :class:`IMCASources`, :class:`NonstationarySources`, and
+  the functions of :mod:`logprob.data.ica` behind them
 - with scikit-learn: :class:`Digits`, :class:`PermutedDigits`, :class:`OrderedDigits`, :class:`Wine`,
   :class:`BreastCancer`, real and on every machine
 - from files: :class:`DEBD` (binary), :class:`IdxImages` (MNIST, Fashion-MNIST), :class:`CIFAR10`,
@@ -25,6 +27,8 @@ from logprob.data.completion import ImageCompletion, whole_images
 from logprob.data.debd import DEBD
 from logprob.data.files import CorruptDataError, MissingDataError, cache_dir, search_roots
 from logprob.data.graph_layouts import GraphLayouts
+from logprob.data.ica_record import NonlinearICA
+from logprob.data.ica_sources import IMCASources, NonstationarySources, TCLSources
 from logprob.data.idx import read_idx
 from logprob.data.imagenet import DownsampledImageNet
 from logprob.data.images import IdxImages
@@ -57,9 +61,12 @@ __all__ = [
     "FlipAndTranslate",
     "GaussianNoise",
     "GraphLayouts",
+    "IMCASources",
     "IdxImages",
     "ImageCompletion",
     "MissingDataError",
+    "NonlinearICA",
+    "NonstationarySources",
     "Omniglot",
     "Omniglot28",
     "OrderedDigits",
@@ -73,6 +80,7 @@ __all__ = [
     "ScaledImages",
     "Sentiment",
     "Synthetic2D",
+    "TCLSources",
     "Table",
     "TerrainMaps",
     "WarcraftMaps",
