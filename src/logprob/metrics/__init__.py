@@ -2,13 +2,18 @@
 
 from logprob.metrics.base import Metric
 from logprob.metrics.bound import LikelihoodBound
+from logprob.metrics.correlation import pearson_matrix, spearman_matrix
 from logprob.metrics.discrete_bound import DiscreteBound
 from logprob.metrics.edges import EdgeScores
 from logprob.metrics.expected_value import ExpectedValue
 from logprob.metrics.gradient_quality import GradientQuality, GradientReport, gradient_report, scores_gradient
+from logprob.metrics.intervals import Interval, seed_interval
 from logprob.metrics.latent import EvidenceBounds, RelaxedSamples, VanishingGradients
 from logprob.metrics.likelihood import LogLikelihood, log_prob_rows
+from logprob.metrics.mean_correlation import MCCResult, best_assignment, mcc
 from logprob.metrics.paths import PathQuality
+from logprob.metrics.permutation_null import Null
+from logprob.metrics.randomized_dependence import rdc
 from logprob.metrics.selection import PredictionError, SubsetPrecision
 
 __all__ = [
@@ -18,15 +23,24 @@ __all__ = [
     "ExpectedValue",
     "GradientQuality",
     "GradientReport",
+    "Interval",
     "LikelihoodBound",
     "LogLikelihood",
+    "MCCResult",
     "Metric",
+    "Null",
     "PathQuality",
     "PredictionError",
     "RelaxedSamples",
     "SubsetPrecision",
     "VanishingGradients",
+    "best_assignment",
     "gradient_report",
     "log_prob_rows",
+    "mcc",
+    "pearson_matrix",
+    "rdc",
     "scores_gradient",
+    "seed_interval",
+    "spearman_matrix",
 ]
