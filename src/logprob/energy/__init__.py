@@ -1,6 +1,8 @@
 """Energy models of rows given a condition, and the identifiable models beside them."""
 
 from logprob.energy.conditional import ConditionalEnergy, ConditionalEnergyDistribution
+from logprob.energy.invertible import InvertibleMLP
+from logprob.energy.invertible_models import InvertibleDistribution, InvertibleICA, ScaleMixtureFlow
 from logprob.energy.ivae import IVAE, IVAEDistribution
 from logprob.energy.ivae_annealing import AnnealedELBO
 from logprob.energy.tcl import TCL
@@ -13,6 +15,10 @@ __all__ = [
     "ConditionalEnergy",
     "ConditionalEnergyDistribution",
     "IVAEDistribution",
+    "InvertibleDistribution",
+    "InvertibleICA",
+    "InvertibleMLP",
+    "ScaleMixtureFlow",
     "UnconditionalEnergy",
     "UnconditionalEnergyDistribution",
 ]
