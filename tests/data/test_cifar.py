@@ -3,38 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import pickle
-import struct
-from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from python2_pickle import python2_pickle
 
 from logprob.data import CIFAR10, CorruptDataError, MissingDataError, cifar
 from logprob.data.cifar_pickle import read_cifar_pickle
 from logprob.data.files import array_sha256
 
 ROWS = 4  # of each of the five training files; the test file has 6
-
-
-class Python2Pickler(pickle._Pickler):
-    """Writes bytes as Python 2 wrote its strings, which the official files hold."""
-
-    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
-
-    def save_bytes(self, obj):
-        self.write(pickle.BINSTRING + struct.pack("<i", len(obj)) + obj)
-
-    dispatch[bytes] = save_bytes
-
-
-def python2_pickle(content):
-    stream = io.BytesIO()
-    Python2Pickler(stream, protocol=2).dump(content)
-    return stream.getvalue().replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
 
 
 def arrays():

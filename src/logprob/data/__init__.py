@@ -6,7 +6,7 @@
   the functions of :mod:`logprob.data.ica` behind them
 - with scikit-learn: :class:`Digits`, :class:`PermutedDigits`, :class:`OrderedDigits`, :class:`Wine`,
   :class:`BreastCancer`, real and on every machine
-- from files: :class:`DEBD` (binary), :class:`IdxImages` (MNIST, Fashion-MNIST), :class:`CIFAR10`,
+- from files: :class:`DEBD` (binary), :class:`IdxImages` (MNIST, Fashion-MNIST), :class:`CIFAR10`, :class:`CIFAR100`,
   :class:`DownsampledImageNet`, :class:`Omniglot`, :class:`Omniglot28`, :class:`CelebA`, :class:`Table` (your own)
 - what a model sees of the images of another source: :class:`ScaledImages`, :class:`BinaryImages`,
   :class:`SampledBinaryImages`, :class:`ResizedImages`, :class:`ImageCompletion`
@@ -23,6 +23,7 @@ from logprob.data.beer import BeerReviews
 from logprob.data.bundled import BreastCancer, Digits, OrderedDigits, PermutedDigits, Wine
 from logprob.data.celeba import CelebA
 from logprob.data.cifar import CIFAR10
+from logprob.data.cifar100 import CIFAR100
 from logprob.data.completion import ImageCompletion, whole_images
 from logprob.data.debd import DEBD
 from logprob.data.files import CorruptDataError, MissingDataError, cache_dir, search_roots
@@ -47,6 +48,7 @@ from logprob.data.word_vectors import read_word_vectors
 
 __all__ = [
     "CIFAR10",
+    "CIFAR100",
     "DEBD",
     "Augmentation",
     "BeerReviews",

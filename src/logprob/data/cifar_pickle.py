@@ -1,4 +1,4 @@
-"""The pickled batches of CIFAR-10, read without letting them run anything.
+"""The pickled batches of CIFAR-10 and CIFAR-100, read without letting them run anything.
 
 Unpickling calls what the file names. Here a file can name three things of numpy, and gets plain recorders in their
 place; the pixels are then taken from the recorded bytes.
@@ -55,8 +55,12 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError("persistent objects have no place in a batch of images")
 
 
-def read_cifar_pickle(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def read_cifar_pickle(path: Path, labels: str = "labels") -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Pixels and labels of one file.
+
+    Args:
+        path: of the file.
+        labels: their key in it; CIFAR-100 has "fine_labels" and "coarse_labels".
 
     Returns: read-only uint8 ``(N, 3072)``, all of the red plane first, and int64 ``(N,)``.
 
@@ -66,11 +70,11 @@ def read_cifar_pickle(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]
     try:
         content = _Unpickler(io.BytesIO(read_bytes(path)), encoding="bytes").load()
         batch = {_text(key): value for key, value in content.items()}
-        pixels, labels = _bytes_of(batch["data"]), np.array(batch["labels"], dtype=np.int64)
+        pixels, numbers = _bytes_of(batch["data"]), np.array(batch[labels], dtype=np.int64)
     except Exception as error:  # a damaged pickle may raise nearly anything
-        reason = f"expected a pickled batch with data and labels; {type(error).__name__}: {error}"
+        reason = f"expected a pickled batch with data and {labels}; {type(error).__name__}: {error}"
         raise CorruptDataError(f"{path}: {reason}") from error
-    return pixels, labels
+    return pixels, numbers
 
 
 def _text(key: bytes | str) -> str:
