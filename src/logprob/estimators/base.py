@@ -69,6 +69,8 @@ class IdentifiableEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     random_state: Any
     progress: bool
     device: str
+    model_: Any
+    whitening_: Any
 
     # What a subclass says.
 
