@@ -9,7 +9,7 @@
 - from files: :class:`DEBD` (binary), :class:`IdxImages` (MNIST, Fashion-MNIST), :class:`CIFAR10`, :class:`CIFAR100`,
   :class:`DownsampledImageNet`, :class:`Omniglot`, :class:`Omniglot28`, :class:`CelebA`, :class:`Table` (your own)
 - what a model sees of the images of another source: :class:`ScaledImages`, :class:`BinaryImages`,
-  :class:`SampledBinaryImages`, :class:`ResizedImages`, :class:`ImageCompletion`
+  :class:`SampledBinaryImages`, :class:`ResizedImages`, :class:`LabelledImages`, :class:`ImageCompletion`
 - changes of training images: :class:`RandomCrop`, :class:`FlipAndTranslate`
 - from files, with a structure to find: :class:`WarcraftMaps`; :class:`BeerReviews` and :class:`Sentiment`, for whose
   words there is :func:`read_word_vectors`
@@ -33,6 +33,7 @@ from logprob.data.ica_sources import IMCASources, NonstationarySources, TCLSourc
 from logprob.data.idx import read_idx
 from logprob.data.imagenet import DownsampledImageNet
 from logprob.data.images import IdxImages
+from logprob.data.labelled_images import LabelledImages
 from logprob.data.noise import GaussianNoise
 from logprob.data.omniglot import Omniglot
 from logprob.data.omniglot28 import Omniglot28
@@ -66,6 +67,7 @@ __all__ = [
     "IMCASources",
     "IdxImages",
     "ImageCompletion",
+    "LabelledImages",
     "MissingDataError",
     "NonlinearICA",
     "NonstationarySources",

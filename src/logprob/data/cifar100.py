@@ -20,7 +20,7 @@ PIXELS, CLASSES, GROUPS = 3072, 100, 20
 PARTS = ("train", "test")
 PER_CLASS = {"train": 500, "test": 100}
 FOLDERS = ("", "cifar100/", "CIFAR100/", "cifar-100/")
-# of the pickles, as their authors' readers give them
+# of the official pickles, as widely used readers declare them
 MD5 = {"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"}
 ORIGIN = Origin(
     "cifar100",
