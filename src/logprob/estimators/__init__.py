@@ -2,11 +2,17 @@
 
 from logprob.estimators.base import IdentifiableEstimator
 from logprob.estimators.conditional_flow import ConditionalFlowICA
+from logprob.estimators.ice_beem import ICEBeeM
+from logprob.estimators.ivae import IVAE
 from logprob.estimators.readout import Readout
+from logprob.estimators.tcl import TCL
 from logprob.estimators.whitening import Whitening
 
 __all__ = [
+    "IVAE",
+    "TCL",
     "ConditionalFlowICA",
+    "ICEBeeM",
     "IdentifiableEstimator",
     "Readout",
     "Whitening",
