@@ -2,6 +2,15 @@
 
 from logprob.estimators.base import IdentifiableEstimator
 from logprob.estimators.conditional_flow import ConditionalFlowICA
+from logprob.estimators.controls import (
+    FastICA,
+    RandomFeatures,
+    RawFeatures,
+    ShuffledLabels,
+    Untrained,
+    shuffled_labels,
+    untrained,
+)
 from logprob.estimators.ice_beem import ICEBeeM
 from logprob.estimators.ivae import IVAE
 from logprob.estimators.readout import Readout
@@ -12,8 +21,15 @@ __all__ = [
     "IVAE",
     "TCL",
     "ConditionalFlowICA",
+    "FastICA",
     "ICEBeeM",
     "IdentifiableEstimator",
+    "RandomFeatures",
+    "RawFeatures",
     "Readout",
+    "ShuffledLabels",
+    "Untrained",
     "Whitening",
+    "shuffled_labels",
+    "untrained",
 ]
