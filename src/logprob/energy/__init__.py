@@ -5,6 +5,8 @@ from logprob.energy.invertible import InvertibleMLP
 from logprob.energy.invertible_models import InvertibleDistribution, InvertibleICA, ScaleMixtureFlow
 from logprob.energy.ivae import IVAE, IVAEDistribution
 from logprob.energy.ivae_annealing import AnnealedELBO
+from logprob.energy.pair import ContrastivePair, TiltedDistribution
+from logprob.energy.score_network import ScoreNetwork, ScoreNetworkDistribution
 from logprob.energy.tcl import TCL
 from logprob.energy.unconditional import UnconditionalEnergy, UnconditionalEnergyDistribution
 
@@ -14,11 +16,15 @@ __all__ = [
     "AnnealedELBO",
     "ConditionalEnergy",
     "ConditionalEnergyDistribution",
+    "ContrastivePair",
     "IVAEDistribution",
     "InvertibleDistribution",
     "InvertibleICA",
     "InvertibleMLP",
     "ScaleMixtureFlow",
+    "ScoreNetwork",
+    "ScoreNetworkDistribution",
+    "TiltedDistribution",
     "UnconditionalEnergy",
     "UnconditionalEnergyDistribution",
 ]
