@@ -1,5 +1,7 @@
 """Studies: one command for a table that takes several trainings."""
 
 from logprob.experiments.studies.base import Cell, Study, Workbench
+from logprob.experiments.studies.pretraining import ImageEnergies
+from logprob.experiments.studies.transfer import TransferStudy
 
-__all__ = ["Cell", "Study", "Workbench"]
+__all__ = ["Cell", "ImageEnergies", "Study", "TransferStudy", "Workbench"]
