@@ -2,6 +2,7 @@
 
 from logprob.metrics.base import Metric
 from logprob.metrics.bound import LikelihoodBound
+from logprob.metrics.contrastive import ContrastiveAccuracy
 from logprob.metrics.correlation import pearson_matrix, spearman_matrix
 from logprob.metrics.discrete_bound import DiscreteBound
 from logprob.metrics.edges import EdgeScores
@@ -14,15 +15,18 @@ from logprob.metrics.mean_correlation import MCCResult, best_assignment, mcc
 from logprob.metrics.paths import PathQuality
 from logprob.metrics.permutation_null import Null
 from logprob.metrics.randomized_dependence import rdc
+from logprob.metrics.score_matching import HeldOutScoreMatching
 from logprob.metrics.selection import PredictionError, SubsetPrecision
 
 __all__ = [
+    "ContrastiveAccuracy",
     "DiscreteBound",
     "EdgeScores",
     "EvidenceBounds",
     "ExpectedValue",
     "GradientQuality",
     "GradientReport",
+    "HeldOutScoreMatching",
     "Interval",
     "LikelihoodBound",
     "LogLikelihood",

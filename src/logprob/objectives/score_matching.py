@@ -86,7 +86,8 @@ def refuse_batch_norm(model: nn.Module) -> None:
         ValueError: naming a batch normalisation that is in training mode.
     """
     for name, part in model.named_modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and (part.training or part.running_mean is None):
+        averages = hasattr(part, "running_mean") and not isinstance(part, nn.modules.instancenorm._InstanceNorm)
+        if averages and (part.training or part.running_mean is None):
             raise ValueError(
                 f"{name or type(part).__name__} normalises over the batch, so the gradient of the log-density of a row "
                 "depends on the other rows; put it into eval mode, use a network without it, or, for the published "
