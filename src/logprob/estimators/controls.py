@@ -156,6 +156,13 @@ class _Control(TransformerMixin, BaseEstimator):
         self.estimator = estimator
         self.random_state = random_state
 
+    def _clone(self) -> Any:
+        """The estimator anew, with the seed of here if it has none."""
+        alone = clone(self.estimator)
+        if self.random_state is not None and alone.get_params().get("random_state", 0) is None:
+            alone.set_params(random_state=self.random_state)
+        return alone
+
     def _adopt(self, fitted: Any) -> Self:
         self.estimator_ = fitted
         self.scored_ = f"{fitted.scored_}, {self._prefix}"
@@ -193,7 +200,7 @@ class ShuffledLabels(_Control):
 
     Args:
         estimator: it is cloned, not changed.
-        random_state: of the shuffle; the estimator has its own.
+        random_state: of the shuffle, and of the estimator unless it has its own.
 
     Attributes:
         estimator_: the fitted clone; its attributes are here, too.
@@ -209,8 +216,10 @@ class ShuffledLabels(_Control):
 
     def fit(self, X: Any, y: Any) -> Self:
         """Fit a clone with each row under the label of another."""
+        if y is None:
+            raise ValueError("ShuffledLabels requires y to be passed, but the target y is None")
         shuffled = check_random_state(self.random_state).permutation(np.asarray(y))
-        return self._adopt(clone(self.estimator).fit(X, shuffled))
+        return self._adopt(self._clone().fit(X, shuffled))
 
 
 class Untrained(_Control):
@@ -218,7 +227,7 @@ class Untrained(_Control):
 
     Args:
         estimator: it is cloned, not changed.
-        random_state: not used; the estimator has its own.
+        random_state: of the estimator, unless it has its own.
 
     Attributes:
         estimator_: the fitted clone; its attributes are here, too.
@@ -239,7 +248,7 @@ class Untrained(_Control):
         """Fit a clone without its training."""
         if not isinstance(self.estimator, IdentifiableEstimator):
             raise TypeError(f"expected an IdentifiableEstimator, got {type(self.estimator).__name__}")
-        alone = clone(self.estimator)
+        alone = self._clone()
         alone._train = types.MethodType(_no_training, alone)
         fitted = alone.fit(X, y)
         del alone._train  # it would not be pickled

@@ -150,9 +150,9 @@ class IVAE(IdentifiableEstimator):
 
     def _held_out_losses(self, model: ConditionalAutoencoder, held_out: Batch) -> Tensor:
         """Minus the bound at draws that are the same for all copies and at every call."""
-        stream = torch.Generator().manual_seed(0)
-        draws = torch.randn(DRAWS, len(held_out.x), model.latents, generator=stream).to(held_out.x)
-        bounds = [model.elbo(held_out.x, _labels(held_out), eps).mean(-1) for eps in draws]
+        stream, x = torch.Generator().manual_seed(0), held_out.x.to(model.dtype)
+        draws = torch.randn(DRAWS, len(x), model.latents, generator=stream).to(x)
+        bounds = [model.elbo(x, _labels(held_out), eps).mean(-1) for eps in draws]
         return -torch.stack(bounds).mean(0)
 
     def _train(self, model: ConditionalAutoencoder, train: Batch, held_out: Batch) -> list[dict[str, Any]]:
@@ -185,20 +185,22 @@ class IVAE(IdentifiableEstimator):
         return losses
 
     def _after_fit(self, train: Batch) -> None:
+        self.model_.double()  # p(y | x) is as sharp as the decoder, which makes much of single precision's rounding
         counts = _labels(train).bincount(minlength=len(self.classes_))
         self._log_prior = (counts / counts.sum()).log()
         with torch.no_grad():
-            means = self.model_.features(train.x, _labels(train))
+            means = self.model_.features(train.x.double(), _labels(train))
         # drawn from torch's generator, which holds the seed of this fit
         self._readout = Readout(self.readout, int(torch.randint(2**31 - 1, ()))).fit(means)
         self.scored_ = self._readout.describe(self._scored)
 
     def _features(self, model: ConditionalAutoencoder, batch: Batch) -> Tensor:
+        x = batch.x.to(model.dtype)
         with torch.no_grad():
             if batch.context is None:
-                means = in_chunks(lambda x: model.marginal_features(x, self._log_prior), batch.x)
+                means = in_chunks(lambda part: model.marginal_features(part, self._log_prior), x)
             else:
-                means = model.features(batch.x, batch.context)
+                means = model.features(x, batch.context)
             return self._readout.transform(means)
 
 

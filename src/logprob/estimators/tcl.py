@@ -130,6 +130,9 @@ class TCL(IdentifiableEstimator):
         """Cross entropy; the optimiser decays the weights."""
         return -model.log_prob(batch.x, _labels(batch)).mean(-1)
 
+    def _held_out_losses(self, model: ContrastiveNetwork, held_out: Batch) -> Tensor:
+        return self._losses(model, held_out._replace(x=held_out.x.to(model.head.weight.dtype)))
+
     def _train(self, model: ContrastiveNetwork, train: Batch, held_out: Batch) -> list[dict[str, Any]]:
         """First the softmax layer on the features of the start, then everything."""
         average = None if self.average is None else MovingAverage(list(model.parameters()), self.average)
@@ -184,15 +187,16 @@ class TCL(IdentifiableEstimator):
         return -picked_log_probs(model.head(features[:, index]), labels[index]).mean(-1)
 
     def _after_fit(self, train: Batch) -> None:
+        self.model_.double()  # FastICA works in double precision; so a row is read alike whichever rows are beside it
         with torch.no_grad():
-            features = self.model_.features(train.x)
+            features = self.model_.features(train.x.double())
         # drawn from torch's generator, which holds the seed of this fit
         self._readout = Readout(self.readout, int(torch.randint(2**31 - 1, ()))).fit(features)
         self.scored_ = self._readout.describe(self._scored)
 
     def _features(self, model: ContrastiveNetwork, batch: Batch) -> Tensor:
         with torch.no_grad():
-            return self._readout.transform(model.features(batch.x))
+            return self._readout.transform(model.features(batch.x.to(model.head.weight.dtype)))
 
 
 def _labels(batch: Batch) -> Tensor:
