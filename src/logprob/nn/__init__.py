@@ -11,7 +11,7 @@ from logprob.nn.positional import FreeOutputs, PositionalEncoding, PositionalMLP
 from logprob.nn.refinenet import InstanceNormPlus, RefineNet
 from logprob.nn.residual import CostNetwork, ResNet18
 from logprob.nn.separate import SeparateMLPs
-from logprob.nn.stacked import Maxout, StackedLinear, StackedMLP, take_copy
+from logprob.nn.stacked import Maxout, StackedLinear, StackedMaxout, StackedMLP, take_copy
 from logprob.nn.start import Start, start_from
 from logprob.nn.token_selector import MaskedMeanPredictor, TokenSelector
 from logprob.nn.word_vectors import LearnedWordVectors, WordVectors
@@ -46,6 +46,7 @@ __all__ = [
     "StackedBatchNorm",
     "StackedLinear",
     "StackedMLP",
+    "StackedMaxout",
     "Start",
     "TokenSelector",
     "WordVectors",

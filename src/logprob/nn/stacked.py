@@ -97,11 +97,47 @@ class StackedMLP(nn.Sequential):
     ) -> None:
         if activation != "maxout" and activation not in NONLINEARITIES:
             raise ValueError(f"activation must be maxout, {', '.join(NONLINEARITIES)}, got {activation!r}")
-        double = 2 if activation == "maxout" else 1
         layers: list[nn.Module] = []
         for before, after in pairwise([inputs, *hidden]):
-            layers += [StackedLinear(before, double * after, copies), _activation(activation, slope)]
+            if activation == "maxout":
+                layers.append(StackedMaxout(before, after, copies))
+            else:
+                layers += [StackedLinear(before, after, copies), _activation(activation, slope)]
         super().__init__(*layers, StackedLinear([inputs, *hidden][-1], outputs, copies))
+
+
+class StackedMaxout(StackedLinear):
+    """A linear layer of 2 h outputs and :class:`Maxout` on them, ``max(a, b) = b + relu(a - b)``.
+
+    It has the parameters of ``StackedLinear(inputs, 2 * units)`` and, but for rounding, the outputs of the two layers
+    one after the other. As differences are taken of weights, not of rows, it is several times as fast.
+
+    Args:
+        inputs: number of inputs.
+        units: number h of pairs.
+        copies: number C of copies, or None.
+
+    Example:
+        >>> layer, x = StackedMaxout(3, 20, copies=4), torch.randn(5, 3)
+        >>> torch.allclose(layer(x), Maxout()(StackedLinear.forward(layer, x)), atol=1e-5)
+        True
+    """
+
+    def __init__(self, inputs: int, units: int, copies: int | None = None) -> None:
+        super().__init__(inputs, 2 * units, copies)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Units of rows."""
+        first, second = self.weight.unflatten(-2, (-1, 2)).unbind(-2)  # (*copies, h, inputs)
+        assert self.bias is not None
+        first_bias, second_bias = self.bias.unflatten(-1, (-1, 2)).unbind(-1)
+        if self.copies is None:
+            excess = nn.functional.linear(x, first - second, first_bias - second_bias)
+            return nn.functional.linear(x, second, second_bias) + excess.relu()
+        if x.dim() == 2:
+            x = x.expand(self.copies, *x.shape)
+        excess = torch.baddbmm((first_bias - second_bias).unsqueeze(-2), x, (first - second).mT)
+        return torch.baddbmm(excess.relu() + second_bias.unsqueeze(-2), x, second.mT)
 
 
 class Maxout(nn.Module):
@@ -122,8 +158,6 @@ class Maxout(nn.Module):
 
 
 def _activation(name: str, slope: float) -> nn.Module:
-    if name == "maxout":
-        return Maxout()
     return nn.LeakyReLU(slope) if name == "leaky-relu" else NONLINEARITIES[name]()
 
 
