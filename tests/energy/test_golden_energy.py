@@ -8,10 +8,13 @@ from golden_icebeem import load
 from torch import nn
 
 from logprob.distributions.score_matching import denoising_factor, denoising_losses, zero_energy_loss
-from logprob.energy import ConditionalEnergy, UnconditionalEnergy
+from logprob.energy import ConditionalEnergy, ScoreNetwork, UnconditionalEnergy
+from logprob.nn import BatchNormMLP
 
 HEADS = {"plain": {}, "tied": {"squares": "tied"}, "positive": {"positive": True}}
-CLOSE = {"rtol": 1e-9, "atol": 1e-300}
+CLOSE = {"rtol": 1e-9, "atol": 1e-12}
+NAMES = [("weight", "w"), ("bias", "b")]
+NORMS = [("weight", "gamma"), ("bias", "beta"), ("running_mean", "mean"), ("running_var", "var")]
 
 
 def mlp(golden):
@@ -33,6 +36,11 @@ class Flat(nn.Module):
 
     def forward(self, x):
         return self.network(x)
+
+
+class Shrink(nn.Module):
+    def forward(self, z):
+        return -z / 1.7
 
 
 def conditional(golden, head):
@@ -75,3 +83,39 @@ def test_unconditional_zero_and_score_networks(name):
     torch.testing.assert_close(factor * losses.mean(), golden["uncond_loss_paper"], **CLOSE)
     torch.testing.assert_close(factor * v.square().sum(-1).mean() / 2, golden["zero_loss_paper"], **CLOSE)
     assert zero_energy_loss(event, sigma) == pytest.approx(event[-1] * sigma**2 / 2)
+
+
+@pytest.mark.parametrize("name", ["dsm_vector", "dsm_image"])
+def test_score_networks(name):
+    golden, sigma, _ = meta(name)
+    x, v = golden["x"].flatten(1), golden["v"].flatten(1)
+    losses = denoising_losses(ScoreNetwork(Shrink())(), x, v, sigma)
+    torch.testing.assert_close(losses.mean() / sigma**4, golden["scorenet_loss"], **CLOSE)
+
+
+def simulation_model(golden, squares=None):
+    network = BatchNormMLP(5)
+    parts = {"0": "first", "2": "hid0", "5": "hid1", "7": "last"}
+    state = {f"{at}.{kind}": golden[f"{name}_{short}"] for at, name in parts.items() for kind, short in NAMES}
+    for at, name in {"1": "hid0", "4": "hid1"}.items():
+        state |= {f"{at}.{kind}": golden[f"{name}_bn_{short}"] for kind, short in NORMS}
+    network.load_state_dict(state)
+    model = ConditionalEnergy(network, 20, 5, squares=squares, log_norm="shared").double().eval()
+    with torch.no_grad():
+        network.load_state_dict(state)  # in float64
+        model.labels.copy_(golden["W"].T)
+        model.offset.copy_(golden["c"])
+    return model
+
+
+@pytest.mark.parametrize("squares", [None, "tied"])
+def test_energies_of_the_simulations(squares):
+    golden = load("energy")
+    model, x, y = simulation_model(golden, squares), golden["x"], golden["y"]
+    u = golden["u_tied" if squares else "u_plain"]
+    torch.testing.assert_close(model.features(x), golden["f"], **CLOSE)
+    torch.testing.assert_close(model(y).unnormalized_log_prob(x), u, **CLOSE)
+    potentials = model.log_potentials(x)
+    torch.testing.assert_close(potentials.gather(1, y[:, None])[:, 0], u, **CLOSE)
+    if squares:
+        torch.testing.assert_close(potentials, golden["u_all_labels"], **CLOSE)
