@@ -114,11 +114,11 @@ def _unit(direction: Tensor) -> Tensor:
 def _kept_averages(model: nn.Module) -> Iterator[None]:
     """Running averages of normalisations do not see what happens inside."""
     parts = [part for part in model.modules() if getattr(part, "running_mean", None) is not None]
-    kept = [{name: value.clone() for name, value in part.named_buffers(recurse=False)} for part in parts]
+    kept = [dict(part._buffers) for part in parts]
     try:
+        for part, values in zip(parts, kept, strict=True):  # others in their place: the graph needs what it has seen
+            part._buffers.update({name: None if value is None else value.clone() for name, value in values.items()})
         yield
     finally:
-        with torch.no_grad():
-            for part, values in zip(parts, kept, strict=True):
-                for name, value in values.items():
-                    getattr(part, name).copy_(value)
+        for part, values in zip(parts, kept, strict=True):
+            part._buffers.update(values)

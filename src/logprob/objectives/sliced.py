@@ -22,6 +22,9 @@ class SlicedScoreMatching:
     where denoising finds that of smoothed data. The value may be negative. For data N(0, S) the minimum is
     ``-tr(S^-1) / 2``.
 
+    The network needs a smooth nonlinearity: of u made of ReLU, leaky ReLU or maxout, with no squares, the first term
+    is zero, and with it all that is learned.
+
     With C copies the loss is the sum over the copies, which all see the same directions; the metric is the mean.
 
     Args:
@@ -79,11 +82,17 @@ class SlicedScoreMatching:
             for _ in range(self.directions):
                 w = self._direction(batch.x).expand_as(x)
                 along = (w * score).flatten(first).sum(-1)
-                (curved,) = torch.autograd.grad(along.sum(), x, create_graph=differentiable, retain_graph=True)
+                curved = self._curvature(along, x, differentiable)
                 term = (w * curved).flatten(first).sum(-1)
                 term = term if self.analytic_variance else term + along.square() / 2
                 total = total + term / self.directions
         return total if differentiable else total.detach()
+
+    def _curvature(self, along: Tensor, x: Tensor, differentiable: bool) -> Tensor:
+        (gradient,) = torch.autograd.grad(
+            along.sum(), x, create_graph=differentiable, retain_graph=True, materialize_grads=True
+        )
+        return gradient
 
     def _direction(self, x: Tensor) -> Tensor:
         w = torch.randn_like(x)
