@@ -13,6 +13,8 @@ from logprob.estimators.controls import (
 )
 from logprob.estimators.ice_beem import ICEBeeM
 from logprob.estimators.ivae import IVAE
+from logprob.estimators.published import PublishedICEBeeM
+from logprob.estimators.published_fce import PublishedSchedule
 from logprob.estimators.readout import Readout
 from logprob.estimators.tcl import TCL
 from logprob.estimators.whitening import Whitening
@@ -24,6 +26,8 @@ __all__ = [
     "FastICA",
     "ICEBeeM",
     "IdentifiableEstimator",
+    "PublishedICEBeeM",
+    "PublishedSchedule",
     "RandomFeatures",
     "RawFeatures",
     "Readout",
