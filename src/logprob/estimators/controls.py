@@ -143,7 +143,7 @@ class RandomFeatures(IdentifiableEstimator):
         return torch.zeros(1)
 
     def _features(self, model: StackedMLP, batch: Batch) -> Tensor:
-        features: Tensor = model(batch.x)
+        features: Tensor = model.double()(batch.x.double())
         return features
 
 
@@ -152,7 +152,7 @@ class _Control(TransformerMixin, BaseEstimator):
 
     _prefix = ""
 
-    def __init__(self, estimator: Any, *, random_state: Any = None) -> None:
+    def __init__(self, estimator: TransformerMixin, *, random_state: Any = None) -> None:
         self.estimator = estimator
         self.random_state = random_state
 
