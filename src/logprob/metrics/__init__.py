@@ -2,6 +2,7 @@
 
 from logprob.metrics.base import Metric
 from logprob.metrics.bound import LikelihoodBound
+from logprob.metrics.canonical_correlation import CanonicalCorrelations, cca
 from logprob.metrics.contrastive import ContrastiveAccuracy
 from logprob.metrics.correlation import pearson_matrix, spearman_matrix
 from logprob.metrics.discrete_bound import DiscreteBound
@@ -15,10 +16,14 @@ from logprob.metrics.mean_correlation import MCCResult, best_assignment, mcc
 from logprob.metrics.paths import PathQuality
 from logprob.metrics.permutation_null import Null
 from logprob.metrics.randomized_dependence import rdc
+from logprob.metrics.recovery import SourceRecovery
+from logprob.metrics.representation import Agreement, RepresentationPair, representation_pairs, weak_mcc
 from logprob.metrics.score_matching import HeldOutScoreMatching
 from logprob.metrics.selection import PredictionError, SubsetPrecision
 
 __all__ = [
+    "Agreement",
+    "CanonicalCorrelations",
     "ContrastiveAccuracy",
     "DiscreteBound",
     "EdgeScores",
@@ -36,15 +41,20 @@ __all__ = [
     "PathQuality",
     "PredictionError",
     "RelaxedSamples",
+    "RepresentationPair",
+    "SourceRecovery",
     "SubsetPrecision",
     "VanishingGradients",
     "best_assignment",
+    "cca",
     "gradient_report",
     "log_prob_rows",
     "mcc",
     "pearson_matrix",
     "rdc",
+    "representation_pairs",
     "scores_gradient",
     "seed_interval",
     "spearman_matrix",
+    "weak_mcc",
 ]

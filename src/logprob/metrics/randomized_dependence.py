@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,11 +76,13 @@ def sine_basis(columns: Tensor, weights: Tensor) -> Tensor:
         raise ValueError(f"expected weights (2, k) for each column, got {tuple(weights.shape[1:])}")
     places = torch.arange(1, rows + 1, dtype=torch.float64).expand_as(columns)
     ranks = torch.empty_like(columns).scatter_(-1, columns.sort(dim=-1, stable=True).indices, places)
-    sines = (ranks.unsqueeze(-1) / rows * weights[:, :1] + weights[:, 1:]).sin()  # (d, N, k)
-    q, r = torch.linalg.qr(sines - sines.mean(1, keepdim=True))
+    # In numpy, sines and decomposition alike: the last column that counts is mostly rounding, so that the published
+    # values come out, where they can, from the same library only.
+    sines = np.sin((ranks / rows).unsqueeze(-1).numpy() * weights[:, :1].numpy() + weights[:, 1:].numpy())  # (d, N, k)
+    q, r = np.linalg.qr(sines - sines.mean(1, keepdims=True))
     # The rank of the sines is that of R: numpy's rule, for the sines and the constant that completes them.
-    sizes = torch.linalg.svdvals(r)
-    tolerance = sizes[:, :1] * max(rows, weights.shape[-1] + 1) * torch.finfo(torch.float64).eps
-    rank = (sizes > tolerance).sum(-1)
+    sizes = np.linalg.svd(r, compute_uv=False)
+    tolerance = sizes[:, :1] * max(rows, weights.shape[-1] + 1) * np.finfo(np.float64).eps
+    rank = torch.from_numpy((sizes > tolerance).sum(-1))
     kept = (torch.arange(q.shape[-1]) < rank.unsqueeze(-1)) & ~constant_columns(columns).unsqueeze(-1)
-    return (q * kept.unsqueeze(1)).mT.contiguous()
+    return (torch.from_numpy(q) * kept.unsqueeze(1)).mT.contiguous()
