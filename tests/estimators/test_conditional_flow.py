@@ -57,3 +57,10 @@ def test_dropped_components_leave_no_density():
     assert model.transform(data.x).shape == (2000, 2)
     with pytest.raises(ValueError, match="all 3 components"):
         model.log_prob(data.x, data.y)
+
+
+def test_blur_is_gone_at_the_end_and_not_negative():
+    data, model = fitted(steps=30, blur=0.3)
+    assert np.isfinite(model.score(data.x, data.y))
+    with pytest.raises(ValueError, match="blur"):
+        fitted(blur=-1.0)
