@@ -120,7 +120,7 @@ class PublishedICEBeeM(IdentifiableEstimator):
         self.history_ = [record for stage in self.stages_ for record in stage.history]
         self.selected_ = range(len(self.stages_))[self.stage]
         self.model_ = self.stages_[self.selected_].model
-        self._rows = x.cpu()
+        self._rows = torch.from_numpy(rows.astype(np.float64))
         self._linear: dict[tuple[int, str], Readout] = {}
         self._n_features_out = self._read(self.selected_, self._rows[:2], self.scored).shape[-1]
         return self
@@ -151,7 +151,8 @@ class PublishedICEBeeM(IdentifiableEstimator):
     def _features_of(self, X: Any, scored: Scored, stage: int | None = None) -> Array:
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        features = self._read(self.selected_ if stage is None else stage, self._white(X), scored)
+        rows = torch.from_numpy(X.astype(np.float64))
+        features = self._read(self.selected_ if stage is None else stage, rows, scored)
         answer: Array = features.numpy().astype(X.dtype)
         return answer
 

@@ -111,11 +111,11 @@ class Stage:
         return dict(self.model.state_dict())
 
     def latents(self, x: Tensor) -> Tensor:
-        """The flow's latents of rows, ``(N, D)``."""
-        return in_chunks(self.model.latents, x)
+        """The flow's latents of rows, ``(N, D)``, in the precision of the rows."""
+        return in_chunks(self._as_precise(x).latents, x)
 
     def features(self, x: Tensor, batch_statistics: bool = False) -> Tensor:
-        """f of the energy, ``(N, m)``.
+        """f of the energy, ``(N, m)``, in the precision of the rows.
 
         Args:
             x: rows.
@@ -123,9 +123,13 @@ class Stage:
                 then depend on the rows beside it.
         """
         if not batch_statistics:
-            return in_chunks(self.model.features, x)
+            return in_chunks(self._as_precise(x).features, x)
         with torch.no_grad():
-            return copy.deepcopy(self.model).train().features(x)
+            return copy.deepcopy(self.model).to(x.dtype).train().features(x)
+
+    def _as_precise(self, x: Tensor) -> PublishedPair:
+        """In single precision what a row gives depends in its last digits on where it stands among the others."""
+        return self.model if x.dtype == torch.float32 else copy.deepcopy(self.model).to(x.dtype)
 
 
 def train_published(
