@@ -69,8 +69,10 @@ def event_shape_of(x: Tensor, image_shape: Sequence[int] | None) -> tuple[int, .
     """Shape of a row, flattened or not.
 
     Raises:
-        ValueError: if ``image_shape`` has another number of pixels.
+        ValueError: if ``image_shape`` has another number of pixels, or rows are no real numbers.
     """
+    if not x.is_floating_point():
+        raise ValueError(f"score matching needs real rows, got {x.dtype}; scale pixels, and dequantise them, first")
     event = tuple(x.shape[1:])
     if image_shape is None:
         return event
