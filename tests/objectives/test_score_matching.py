@@ -272,7 +272,7 @@ def test_numbers_out_of_range():
             make()
     with pytest.raises(ValueError, match=r"rows of 4 numbers are no images of shape \(1, 2, 3\)"):
         DenoisingScoreMatching(image_shape=(1, 2, 3))(UnconditionalEnergy(MLP(4, 2)), Batch(torch.randn(2, 4)))
-    with pytest.raises(ValueError, match="needs real rows, got torch.int64"):
+    with pytest.raises(ValueError, match=r"needs real rows, got torch\.int64"):
         DenoisingScoreMatching()(UnconditionalEnergy(MLP(4, 2)), Batch(torch.zeros(2, 4, dtype=torch.long)))
     with pytest.raises(ValueError, match=r"expected a score of shape \(2, 4\), got \(2, 3\)"):
         ScoreNetwork(MLP(4, 3))().score(torch.randn(2, 4))
