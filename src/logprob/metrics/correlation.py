@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,6 +61,11 @@ def spearman_matrix(sources: Any, features: Any) -> Tensor:
     return (unit_columns(average_ranks(s)) @ unit_columns(average_ranks(z)).T).clamp(-1, 1)
 
 
+def as_tensor(values: Any) -> Tensor:
+    """A tensor without gradient; of what numpy reads, a copy in numpy's precision, as some arrays may not be shared."""
+    return values.detach() if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
+
+
 def table(values: Any, name: str) -> Tensor:
     """``values`` as float64 on the CPU, checked: ``(N, d)``, N at least 3, every entry finite.
 
@@ -68,7 +74,7 @@ def table(values: Any, name: str) -> Tensor:
     Raises:
         ValueError: if the table is not such a one.
     """
-    found = values.detach() if isinstance(values, Tensor) else torch.as_tensor(values)
+    found = as_tensor(values)
     if found.dim() != 2 or not found.shape[1]:
         raise ValueError(f"expected {name} of shape (N, d), got {tuple(found.shape)}")
     if found.is_complex():
@@ -76,10 +82,9 @@ def table(values: Any, name: str) -> Tensor:
     if len(found) < 3:
         raise ValueError(f"expected at least 3 rows of {name}, got {len(found)}")
     columns = found.cpu().double().T.contiguous()
-    if not columns.isfinite().all():
-        raise ValueError(
-            f"expected finite {name}, got NaN or infinity in columns {_where(~columns.isfinite().all(-1))}"
-        )
+    wrong = ~columns.isfinite().all(-1)
+    if wrong.any():
+        raise ValueError(f"expected finite {name}, got NaN or infinity in columns {_where(wrong)}")
     return columns
 
 

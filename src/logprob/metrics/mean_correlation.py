@@ -10,7 +10,14 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from logprob.metrics.association import Association
-from logprob.metrics.correlation import RandomSource, constant_columns, generator_of, tables, warn_of_constants
+from logprob.metrics.correlation import (
+    RandomSource,
+    as_tensor,
+    constant_columns,
+    generator_of,
+    tables,
+    warn_of_constants,
+)
 from logprob.metrics.intervals import Interval, matched_interval
 from logprob.metrics.permutation_null import Null, permutation_null
 
@@ -63,7 +70,7 @@ class MCCResult:
         Args:
             features: ``(N, d_z)``, a tensor or anything that numpy reads.
         """
-        found = torch.as_tensor(features)
+        found = as_tensor(features)
         chosen = found[:, self.cols.to(found.device)]
         return chosen if self.signs is None else chosen * self.signs.to(chosen)
 
@@ -197,7 +204,7 @@ def best_assignment(matrix: Any) -> tuple[Tensor, Tensor]:
         >>> best_assignment([[0.9, 0.8, 0.0], [0.9, 0.1, 0.0]])
         (tensor([0, 1]), tensor([1, 0]))
     """
-    rows, cols = linear_sum_assignment(torch.as_tensor(matrix).detach().cpu().numpy(), maximize=True)
+    rows, cols = linear_sum_assignment(as_tensor(matrix).cpu().numpy(), maximize=True)
     return torch.from_numpy(rows), torch.from_numpy(cols)
 
 

@@ -8,7 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from logprob.metrics.correlation import RandomSource, constant_columns, generator_of, tables, warn_of_constants
+from logprob.metrics.correlation import (
+    RandomSource,
+    as_tensor,
+    constant_columns,
+    generator_of,
+    tables,
+    warn_of_constants,
+)
 
 FEATURES, SCALE = 20, 0.5  # number of random sines, standard deviation of their weights
 
@@ -42,14 +49,14 @@ def rdc(u: Any, v: Any, *, weights: tuple[Any, Any] | None = None, generator: Ra
         >>> round(rdc(u, u**2, generator=0), 3)
         1.0
     """
-    columns = [torch.as_tensor(x).reshape(-1, 1) for x in (u, v)]
+    columns = [as_tensor(x).reshape(-1, 1) for x in (u, v)]
     s, z = tables(columns[0], columns[1], ("values of u", "values of v"))
     warn_of_constants(u=constant_columns(s), v=constant_columns(z))
     if weights is None:
         random = generator_of(generator)
         pair = [sine_weights(1, s.shape[-1], random) for _ in range(2)]
     else:
-        pair = [torch.as_tensor(w).cpu().double().unsqueeze(0) for w in weights]
+        pair = [as_tensor(w).cpu().double().unsqueeze(0) for w in weights]
     bases = [sine_basis(x, w) for x, w in zip((s, z), pair, strict=True)]
     return torch.linalg.svdvals(bases[0][0] @ bases[1][0].T)[0].clamp(max=1).item()
 
