@@ -16,6 +16,7 @@ from torch.optim import Adam, Optimizer
 
 from logprob.batch import Batch
 from logprob.data import Dataset, DataSource, FlipAndTranslate, IdxImages, LabelledImages
+from logprob.distributions import DistributionModule
 from logprob.distributions.draws import fixed_draws
 from logprob.distributions.score_matching import denoising_factor, denoising_losses
 from logprob.energy import ConditionalEnergy, UnconditionalEnergy
@@ -66,7 +67,7 @@ class ImageEnergies:
     batch_size: int = 63
     steps: int = 5001
     flip: bool = False
-    weights: Path | None = None
+    weights: str | None = None
 
     def load(self, bench: Workbench, keep: Labels | None, **choices: Any) -> Dataset:
         """Images of some labels with the labels as conditions, or what stands in for them in a smoke run.
@@ -115,9 +116,7 @@ class ImageEnergies:
         bench: Workbench,
         protocol: Protocol,
         shuffler: torch.Generator,
-        *,
-        epochs: int | None = None,
-        least_steps: int | None = None,
+        passes: tuple[int, int] | None = None,
         parameters: str = ".*",
     ) -> list[float]:
         """Train a model on the training rows, to the last step: no checkpoint is chosen.
@@ -128,8 +127,8 @@ class ImageEnergies:
             bench: of the study.
             protocol: whether batch normalisation may see batches.
             shuffler: generator of the order of the rows.
-            epochs: passes over the rows; the steps of the pretraining if omitted.
-            least_steps: updates that are made even if the epochs are over before.
+            passes: passes over the rows, and updates that are made even if those are over before; the steps of the
+                pretraining if omitted.
             parameters: regular expression of the names of those that learn.
 
         Returns:
@@ -141,7 +140,7 @@ class ImageEnergies:
         from logprob.experiments.stopping import Monitor
 
         objective, per_epoch = self.loss(data, protocol), -(-len(data.train.x) // self.batch_size)
-        steps = self.steps if epochs is None else max(epochs * per_epoch, least_steps or 0)
+        steps = self.steps if passes is None else max(passes[0] * per_epoch, passes[1])
         phase = Phase(
             objective=objective,
             optimizer=self.optimizer,
@@ -182,7 +181,7 @@ class ImageEnergies:
             return model.eval()
         name = f"{kind}-{_short(keep)}-s{seed}.safetensors"
         how = self._how(kind, seed, data, bench, protocol)
-        for folder in [bench.folder] + ([] if self.weights is None else [self.weights]):
+        for folder in [bench.folder] + ([] if self.weights is None else [Path(self.weights)]):
             if (folder / name).is_file():
                 return load_weights(model, folder / name, how)
         self.train(model, data, bench, protocol, shuffler)
@@ -301,7 +300,7 @@ def load_weights(model: Energy, path: Path, how: Mapping[str, str]) -> Energy:
 class _Nothing:
     """Stands where the loop wants a metric after the last step; nothing is chosen by it."""
 
-    def __call__(self, model: Any, rows: Batch, /) -> dict[str, float]:
+    def __call__(self, model: DistributionModule, batch: Batch) -> Mapping[str, float]:
         return {"nothing": 0.0}
 
 

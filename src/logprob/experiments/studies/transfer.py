@@ -132,8 +132,8 @@ class TransferStudy(Study):
         if frozen and size == 0:
             return _with_ones(model), self._losses_as_trained(model, data, bench)
         parameters = r"^(labels|square_labels)$" if frozen else ".*"
-        options = {"epochs": self.epochs, "least_steps": self.least_steps, "parameters": parameters}
-        return model, self.images.train(model, data, bench, self.protocol, shuffler, **options)
+        passes = (self.epochs, self.least_steps)
+        return model, self.images.train(model, data, bench, self.protocol, shuffler, passes, parameters)
 
     def _losses_as_trained(self, model: ConditionalEnergy, data: Dataset, bench: Workbench) -> list[float]:
         """Losses of the batches of one epoch without an update, as training would report them."""
