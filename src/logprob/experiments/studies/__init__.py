@@ -2,6 +2,16 @@
 
 from logprob.experiments.studies.base import Cell, Study, Workbench
 from logprob.experiments.studies.pretraining import ImageEnergies
+from logprob.experiments.studies.representation import RepresentationStudy
+from logprob.experiments.studies.semi_supervised import SemiSupervisedStudy
 from logprob.experiments.studies.transfer import TransferStudy
 
-__all__ = ["Cell", "ImageEnergies", "Study", "TransferStudy", "Workbench"]
+__all__ = [
+    "Cell",
+    "ImageEnergies",
+    "RepresentationStudy",
+    "SemiSupervisedStudy",
+    "Study",
+    "TransferStudy",
+    "Workbench",
+]
