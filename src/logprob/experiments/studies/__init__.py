@@ -2,6 +2,7 @@
 
 from logprob.experiments.studies.base import Cell, Study, Workbench
 from logprob.experiments.studies.pretraining import ImageEnergies
+from logprob.experiments.studies.recovery import Method, Reading, RecoveryStudy
 from logprob.experiments.studies.representation import RepresentationStudy
 from logprob.experiments.studies.semi_supervised import SemiSupervisedStudy
 from logprob.experiments.studies.transfer import TransferStudy
@@ -9,6 +10,9 @@ from logprob.experiments.studies.transfer import TransferStudy
 __all__ = [
     "Cell",
     "ImageEnergies",
+    "Method",
+    "Reading",
+    "RecoveryStudy",
     "RepresentationStudy",
     "SemiSupervisedStudy",
     "Study",

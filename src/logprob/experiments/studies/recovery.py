@@ -1,0 +1,252 @@
+"""How well estimators find the sources of nonlinear ICA, beside the controls without which a score means nothing."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import TransformerMixin
+
+from logprob.data import NonlinearICA, content_sha256, ica
+from logprob.experiments.studies.base import Cell, Row, Study, Workbench
+from logprob.metrics import mcc
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.float64]
+Law = Literal["tcl", "imca"]
+Estimate = Literal["sources", "moduli"]
+
+TARGETS = {"s": "identity", "|s|": "abs", "s^2": "square"}
+MEASURES: tuple[Literal["pearson", "spearman"], ...] = ("pearson", "spearman")
+NULLS: tuple[Literal["rows", "within"], ...] = ("rows", "within")
+SMOKE = {"steps": 2, "head_steps": 2, "noise_steps": 2, "noise_rows": 64, "batch_size": 16, "restarts": 2}
+FRESH = 1  # seed of the held-out rows, beside that of the data set
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One more line from the same fit.
+
+    Args:
+        name: of the line.
+        method: of the estimator, called with x, or with x and y if it has an argument y.
+        estimate: as in :class:`Method`.
+    """
+
+    name: str
+    method: str
+    estimate: Estimate = "sources"
+
+    def __post_init__(self) -> None:
+        _check_estimate(self.estimate)
+
+
+@dataclass(frozen=True)
+class Method:
+    """An estimator as it stands in the table.
+
+    Args:
+        name: of its line.
+        estimator: a scikit-learn estimator; each cell fits a clone of it. Its arguments ``layers`` and
+            ``noise_layers``, where it has them, are set to the number of layers of the mixing.
+        estimate: whether features estimate the sources, up to sign and scale, or their moduli. Of the former, ``|z|``
+            is held against ``|s|`` and ``z^2`` against ``s^2``; of the latter, z is held against all three.
+        control: whether it is there to be beaten.
+        also: other lines from the same fit.
+
+    Raises:
+        ValueError: for an estimate of another name.
+    """
+
+    name: str
+    estimator: TransformerMixin
+    estimate: Estimate = "sources"
+    control: bool = False
+    also: Sequence[Reading] = ()
+
+    def __post_init__(self) -> None:
+        _check_estimate(self.estimate)
+
+    @property
+    def readings(self) -> list[Reading]:
+        """All lines of the fit."""
+        return [Reading(self.name, "transform", self.estimate), *self.also]
+
+
+@dataclass(frozen=True)
+class RecoveryStudy(Study):
+    """Fit estimators to generated data with known sources, and score what they find against ``s``, ``|s|`` and ``s^2``.
+
+    Every (law, layers, rows per segment, seed, method) is a cell. Estimators see x and y only. They are scored on the
+    rows that they were fitted to and on fresh rows of the same law, by the mean correlation coefficient with its two
+    permutation nulls: rows, and rows within their segment.
+
+    Args:
+        methods: the lines of the table.
+        laws: "tcl", independent sources, and "imca", dependent ones.
+        layers: numbers of layers of the mixing; 2 is one nonlinearity and a rotation.
+        per_segment: rows of each segment to fit.
+        segments: K.
+        dim: d.
+        seeds: how many; estimators take the study's seed and those after it.
+        data_seed: of the one data set of each (law, layers, rows); None draws another one for every seed, 1 + seed.
+        fresh: held-out rows of each segment.
+        permutations: of each null; 0 for none.
+
+    Raises:
+        ValueError: for a law of another name.
+
+    References:
+        Khemakhem, Monti, Kingma and Hyvarinen, "ICE-BeeM", NeurIPS 2020.
+    """
+
+    methods: Sequence[Method]
+    laws: Sequence[Law] = ("tcl", "imca")
+    layers: Sequence[int] = (2, 4)
+    per_segment: Sequence[int] = (100, 500, 2000)
+    segments: int = 20
+    dim: int = 5
+    seeds: int = 5
+    data_seed: int | None = None
+    fresh: int = 500
+    permutations: int = 200
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.laws) - set(get_args(Law)))
+        if unknown:
+            raise ValueError(f"laws must be of {', '.join(get_args(Law))}, got {unknown[0]!r}")
+
+    def cells(self, seed: int) -> Sequence[Cell]:
+        """One for each law, layers, rows, seed and method."""
+        return [
+            Cell(
+                f"{law}-L{layers}-n{rows}-s{number}-{method.name}",
+                {"law": law, "layers": layers, "per_segment": rows, "seed": number, "fit": method.name},
+            )
+            for law in self.laws
+            for layers in self.layers
+            for rows in self.per_segment
+            for number in range(seed, seed + self.seeds)
+            for method in self.methods
+        ]
+
+    def run(self, cell: Cell, bench: Workbench) -> Sequence[Row]:
+        """Fit one estimator; a row for each of its read-outs."""
+        settings = cell.settings
+        method = next(method for method in self.methods if method.name == settings["fit"])
+        data = self._data(settings)
+        held_out = data.more(self.fresh, FRESH)
+        estimator = ready(method.estimator, settings["seed"], settings["layers"], bench)
+        started = time.perf_counter()
+        estimator.fit(data.x, data.y)
+        seconds = time.perf_counter() - started
+        shared = {
+            "data": f"{data.name}-L{data.layers}-n{settings['per_segment']}-s{data.seed}",
+            "data_sha256": content_sha256([data.x, data.y, held_out.x]),
+            "control": method.control,
+            "selection": "heldout",
+            "seconds": seconds,
+            "fresh_score": float(estimator.score(held_out.x, held_out.y)),
+        }
+        return [
+            {"method": reading.name, "scored": scored(estimator, reading), **shared}
+            | self._scores(reading.estimate == "sources", [data, held_out], partial(read, estimator, reading))
+            for reading in method.readings
+        ]
+
+    def table(self, rows: Sequence[Row]) -> Mapping[str, Mapping[str, float]]:
+        """Mean over seeds of the Pearson score on fresh rows, and the standard deviation of that against the best."""
+        columns: dict[str, dict[str, float]] = {target: {} for target in TARGETS} | {"sd |s|": {}, "seconds": {}}
+        for line, group in grouped(rows).items():
+            for target in TARGETS:
+                columns[target][line] = float(np.mean([row[f"fresh_pearson_{target}"] for row in group]))
+            columns["sd |s|"][line] = float(np.std([row["fresh_pearson_|s|"] for row in group]))
+            columns["seconds"][line] = float(np.mean([row["seconds"] for row in group]))
+        return columns
+
+    def drawings(self, rows: Sequence[Row]) -> Mapping[str, Callable[[], Figure]]:
+        """Curves against the rows per segment, and box plots over seeds, for each target."""
+        from logprob.experiments.figures.recovery import recovery_boxes, recovery_curves
+
+        files = {"s": "sources", "|s|": "moduli", "s^2": "squares"}
+        curves = {f"curves-{name}.png": partial(recovery_curves, rows, target) for target, name in files.items()}
+        boxes = {f"boxes-{name}.png": partial(recovery_boxes, rows, target) for target, name in files.items()}
+        return curves | boxes
+
+    def small(self) -> Mapping[str, Any]:
+        """One small data set and one seed."""
+        first = {"laws": self.laws[:1], "layers": self.layers[:1], "per_segment": [12], "segments": 3}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in first.items()} | {
+            "seeds": 1,
+            "fresh": 4,
+            "permutations": min(self.permutations, 2),
+        }
+
+    def _data(self, settings: Mapping[str, Any]) -> NonlinearICA:
+        seed = 1 + settings["seed"] if self.data_seed is None else self.data_seed
+        make = {"tcl": ica.tcl, "imca": ica.imca}[settings["law"]]
+        return make(self.segments, settings["per_segment"], settings["layers"], self.dim, seed)
+
+    def _scores(
+        self, both: bool, parts: Sequence[NonlinearICA], read: Callable[[Array, Any], Array]
+    ) -> dict[str, float]:
+        """``fitted_pearson_s`` and so on; of the nulls of the Pearson score on fresh rows, 95 % quantile and p."""
+        scores: dict[str, float] = {}
+        for rows, part in zip(("fitted", "fresh"), parts, strict=True):
+            features = read(part.x, part.y)
+            for target, kind in TARGETS.items():
+                compared: dict[str, Any] = {"target": kind, "both": both}
+                for measure in MEASURES:
+                    found = mcc(part.sources, features, method=measure, **compared)
+                    scores[f"{rows}_{measure}_{target}"] = found.score
+                for null in NULLS if rows == "fresh" and self.permutations else ():
+                    shuffled: dict[str, Any] = {"null": null, "groups": part.y, "permutations": self.permutations}
+                    beaten = mcc(part.sources, features, generator=0, **compared, **shuffled).null
+                    assert beaten is not None
+                    scores |= {f"null_{null}_{target}": beaten.quantile, f"p_{null}_{target}": beaten.p_value}
+        return scores
+
+
+def ready(estimator: Any, seed: int, layers: int, bench: Workbench) -> Any:
+    """A clone with the seed, and what it is told of the data; with hardly any training in a smoke run."""
+    from sklearn.base import clone
+
+    fresh = clone(estimator)
+    given = {"random_state": seed, "device": bench.device, "layers": layers, "noise_layers": layers}
+    given |= SMOKE if bench.smoke else {}
+    named = {name: name.rpartition("__")[2] for name in fresh.get_params(deep=True)}  # a control has one inside
+    return fresh.set_params(**{name: given[last] for name, last in named.items() if last in given})
+
+
+def read(estimator: Any, reading: Reading, x: Array, y: Any) -> Array:
+    """The features of rows."""
+    method = getattr(estimator, reading.method)
+    known = inspect.signature(method).parameters
+    return np.asarray(method(x, y) if "y" in known else method(x), dtype=float)
+
+
+def scored(estimator: Any, reading: Reading) -> str:
+    """Which tensor is scored."""
+    return str(estimator.scored_) if reading.method == "transform" else reading.method
+
+
+def _check_estimate(name: str) -> None:
+    if name not in get_args(Estimate):
+        raise ValueError(f"estimate must be one of {', '.join(get_args(Estimate))}, got {name!r}")
+
+
+def grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows by law, layers, rows per segment and method: the seeds of one line of the table."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        line = f"{row['law']} L{row['layers']} n{row['per_segment']} {row['method']}"
+        groups.setdefault(line, []).append(row)
+    return groups
