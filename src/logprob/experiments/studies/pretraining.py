@@ -30,7 +30,7 @@ Kind = Literal["conditional", "unconditional", "random"]
 Labels = str | Sequence[int]
 Energy = ConditionalEnergy | UnconditionalEnergy
 
-SMOKE_ROWS, SMOKE_STEPS = 120, 2  # a smoke run stands for no result
+SMOKE_ROWS, SMOKE_STEPS, SMOKE_BATCH = 60, 2, 8  # a smoke run stands for no result
 CHUNK = 500  # rows scored at once
 SCALE = 1e4  # published tables multiply losses by this
 
@@ -145,7 +145,7 @@ class ImageEnergies:
             objective=objective,
             optimizer=self.optimizer,
             steps=SMOKE_STEPS if bench.smoke else steps,
-            batch_size=self.batch_size,
+            batch_size=min(SMOKE_BATCH, self.batch_size) if bench.smoke else self.batch_size,
             parameters=parameters,
             augmentation=FlipAndTranslate(data.image_shape or (), translate=0.0) if self.flip else None,
             evaluate_every=steps,
