@@ -1,4 +1,17 @@
-"""Energy models of rows given a condition, and the identifiable models beside them."""
+"""Energy models of rows given a condition, and the identifiable models beside them.
+
+u is an unnormalised log-probability everywhere, ``log p(x | y) = u(x, y) - log Z(y)``; conditions are integer labels.
+
+- energies: :class:`ConditionalEnergy` and, without labels, :class:`UnconditionalEnergy`; :class:`ScoreNetwork`, which
+  has a score and no density
+- an energy beside the noise that it is told from: :class:`ContrastivePair`, :class:`TiltedDistribution`
+- exact likelihoods on an :class:`InvertibleMLP`: :class:`InvertibleICA` given labels, :class:`ScaleMixtureFlow`
+  without them
+- rivals: :class:`IVAE`, a variational autoencoder with :class:`AnnealedELBO`, and :class:`TCL`, a classifier of segments
+
+Models of vectors take ``copies``: restarts or seeds, trained side by side. Their objectives are in
+:mod:`logprob.objectives`; :mod:`logprob.estimators` has them ready to fit.
+"""
 
 from logprob.energy.conditional import ConditionalEnergy, ConditionalEnergyDistribution
 from logprob.energy.invertible import InvertibleMLP

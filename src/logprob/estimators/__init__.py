@@ -1,4 +1,14 @@
-"""scikit-learn estimators: fit, transform, score."""
+"""scikit-learn estimators of sources behind rows that come in labelled segments: ``fit(X, y)``, ``transform``, ``score``.
+
+- methods: :class:`ICEBeeM` (a conditional energy), :class:`ConditionalFlowICA` (exact likelihood), :class:`IVAE`,
+  :class:`TCL`
+- controls, to print beside every score: :class:`FastICA`, :class:`RawFeatures`, :class:`RandomFeatures`,
+  :func:`shuffled_labels`, :func:`untrained`
+- the published simulations, with what they scored: :class:`PublishedICEBeeM`, :class:`PublishedSchedule`
+
+``score`` is minus a held-out objective. No estimator ever sees sources: restarts, too, are chosen by rows held out.
+They need scikit-learn, which ``import logprob`` does not load.
+"""
 
 from logprob.estimators.base import IdentifiableEstimator
 from logprob.estimators.conditional_flow import ConditionalFlowICA

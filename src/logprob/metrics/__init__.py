@@ -1,4 +1,10 @@
-"""Numbers that say how good a model is; each is declared with its unit and its direction."""
+"""Numbers that say how good a model is; each is declared with its unit and its direction.
+
+Metrics of a run are called as ``metric(model, batch)`` and return names with numbers. Beside them there are functions of
+tables: :func:`mcc` (with :func:`cca`, :func:`rdc`, the correlation matrices and nulls), which compares features with
+true sources, :func:`weak_mcc` and :func:`representation_pairs`, which compare trainings with one another, and
+:func:`seed_interval`.
+"""
 
 from logprob.metrics.base import Metric
 from logprob.metrics.bound import LikelihoodBound
