@@ -7,7 +7,7 @@ u is an unnormalised log-probability everywhere, ``log p(x | y) = u(x, y) - log 
 - an energy beside the noise that it is told from: :class:`ContrastivePair`, :class:`TiltedDistribution`
 - exact likelihoods on an :class:`InvertibleMLP`: :class:`InvertibleICA` given labels, :class:`ScaleMixtureFlow`
   without them
-- rivals: :class:`IVAE`, a variational autoencoder with :class:`AnnealedELBO`, and :class:`TCL`, a classifier of segments
+- rivals: :class:`IVAE`, a variational autoencoder, with :class:`AnnealedELBO`; :class:`TCL`, a classifier of segments
 
 Models of vectors take ``copies``: restarts or seeds, trained side by side. Their objectives are in
 :mod:`logprob.objectives`; :mod:`logprob.estimators` has them ready to fit.

@@ -1,4 +1,4 @@
-"""scikit-learn estimators of sources behind rows that come in labelled segments: ``fit(X, y)``, ``transform``, ``score``.
+"""scikit-learn estimators of the sources behind rows in labelled segments: ``fit(X, y)``, ``transform``, ``score``.
 
 - methods: :class:`ICEBeeM` (a conditional energy), :class:`ConditionalFlowICA` (exact likelihood), :class:`IVAE`,
   :class:`TCL`

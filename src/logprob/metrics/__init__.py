@@ -1,9 +1,9 @@
 """Numbers that say how good a model is; each is declared with its unit and its direction.
 
-Metrics of a run are called as ``metric(model, batch)`` and return names with numbers. Beside them there are functions of
-tables: :func:`mcc` (with :func:`cca`, :func:`rdc`, the correlation matrices and nulls), which compares features with
-true sources, :func:`weak_mcc` and :func:`representation_pairs`, which compare trainings with one another, and
-:func:`seed_interval`.
+Metrics of a run are called as ``metric(model, batch)`` and return names with numbers. Beside them there are functions
+of tables: :func:`mcc` compares features with true sources, :func:`weak_mcc` and :func:`representation_pairs` compare
+trainings with one another, :func:`cca`, :func:`rdc` and the correlation matrices are what these are made of, and
+:func:`seed_interval` says what other seeds would have given.
 """
 
 from logprob.metrics.base import Metric
