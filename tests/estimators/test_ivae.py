@@ -98,3 +98,21 @@ def test_wrong_arguments(wrong):
     x, y, _ = rows(5)
     with pytest.raises(ValueError, match="got"):
         quick(**wrong).fit(x, y)
+
+
+@pytest.mark.filterwarnings("ignore:FastICA did not converge")
+def test_candidates_are_what_the_truth_chose_from():
+    x, y, s = rows()
+    model = quick().fit(x, y)
+    found = model.candidates(x, y)
+    assert list(found) == ["sample", "mean", "ica"]
+    np.testing.assert_allclose(found["mean"], model.transform(x, y), atol=1e-5)
+    assert all(np.array_equal(found[name], features) for name, features in model.candidates(x, y).items())
+    labels, points = torch.from_numpy(y).long(), torch.from_numpy(x).float().double()
+    law = model.model_.encode(points, labels)
+    noise = (torch.from_numpy(found["sample"]) - law[0]) / (law[1] / 2).exp()  # of the posterior's own scale
+    assert noise.mean().abs() < 0.1
+    assert abs(noise.std().item() - 1) < 0.1
+    np.testing.assert_allclose(np.cov(found["ica"].T, bias=True), np.eye(s.shape[1]), atol=1e-4)
+    with pytest.raises(ValueError, match="previously unseen"):
+        model.candidates(x, np.full(len(x), 99))

@@ -129,6 +129,29 @@ class IVAE(IdentifiableEstimator):
             features = self._features(self.model_, Batch(self._white(X), self._encoded(y)))
         return features.numpy().astype(X.dtype)
 
+    def candidates(self, X: Any, y: Any) -> dict[str, Array]:
+        """What published scores were the maximum over, ``(N, m)`` each. Such a maximum is chosen by the true sources.
+
+        ``"sample"``, one draw from ``q(z | x, y)``, the same at each call; ``"mean"``, its mean; and ``"ica"``, FastICA
+        of the means of these very rows.
+
+        Args:
+            X: rows ``(N, D)``.
+            y: their segments.
+
+        Raises:
+            ValueError: for a segment that ``fit`` did not see.
+        """
+        check_is_fitted(self)
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], reset=False)
+        with torch.no_grad():
+            mean, log_variance = self.model_.encode(self._white(X).to(self.model_.dtype), self._encoded(y))
+        stream = torch.Generator().manual_seed(self._seed)
+        noise = torch.randn(mean.shape, generator=stream, dtype=mean.dtype)
+        found = {"sample": mean + (log_variance / 2).exp() * noise, "mean": mean}
+        found["ica"] = Readout("ica", self._seed).fit(mean).transform(mean)
+        return {name: features.numpy().astype(X.dtype) for name, features in found.items()}
+
     @property
     def _whitens(self) -> bool:  # type: ignore[override]
         return self.whiten
@@ -193,6 +216,7 @@ class IVAE(IdentifiableEstimator):
         # drawn from torch's generator, which holds the seed of this fit
         self._readout = Readout(self.readout, int(torch.randint(2**31 - 1, ()))).fit(means)
         self.scored_ = self._readout.describe(self._scored)
+        self._seed = int(torch.randint(2**31 - 1, ()))  # of candidates
 
     def _features(self, model: ConditionalAutoencoder, batch: Batch) -> Tensor:
         x = batch.x.to(model.dtype)

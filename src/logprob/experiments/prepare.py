@@ -103,7 +103,7 @@ class Prepared:
 def prepare(
     recipe: CheckedRecipe, data_root: str | Path | None = None, device: str = "cpu", smoke: bool = False
 ) -> Prepared:
-    """Load the data, fill the recipe from them, build everything and try it on two rows.
+    """Load the data, fill the recipe from them, build everything and try it on a few rows.
 
     Args:
         recipe: the recipe.
@@ -207,10 +207,10 @@ def _initialize(model: Any, dataset: Dataset, dtype: torch.dtype) -> None:
 def _rehearse(prepared: Prepared) -> None:
     """Find now what would otherwise stop the first epoch: wrong shapes, learning rates, names of metrics."""
     model, monitor = prepared.model, prepared.monitor
-    two = prepared.rows(prepared.dataset.valid.rows(slice(0, 2)))
+    few = prepared.rows(prepared.dataset.valid.rows(slice(0, 3)))  # a correlation needs three
     with fixed_draws(prepared.device):
         try:
-            values = evaluate(model, two, prepared.metrics)
+            values = evaluate(model, few, prepared.metrics)
         except (ValueError, IndexError, RuntimeError) as error:
             raise RecipeError(f"model: cannot evaluate the rows of {prepared.dataset.name}: {error}") from error
         if monitor.metric not in values:
