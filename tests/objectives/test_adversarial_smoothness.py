@@ -9,7 +9,7 @@ from torch import nn
 from logprob.batch import Batch
 from logprob.energy import UnconditionalEnergy
 from logprob.nn import MLP, BatchNormMLP, StackedMLP, take_copy
-from logprob.objectives import AdversarialSmoothness, DenoisingScoreMatching
+from logprob.objectives import AdversarialSmoothness, DenoisingScoreMatching, NoiseContrastive
 
 
 def test_it_is_the_divergence_along_the_gradient():
@@ -89,3 +89,42 @@ def test_numbers_out_of_range():
             AdversarialSmoothness(**options)
     with pytest.raises(ValueError, match="iterations must be at least 1"):
         AdversarialSmoothness(iterations=0)
+
+
+def test_the_change_of_an_image_has_the_asked_length():
+    """The length is that of all its pixels, not of each of its lines."""
+
+    class Watched(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear, self.seen = nn.Linear(64, 5).double(), []
+
+        def features(self, x):
+            self.seen.append(x)
+            return self.linear(x.flatten(1))
+
+    model, x = Watched(), torch.randn(4, 1, 8, 8).double()
+    images = AdversarialSmoothness(xi=10.0, eps=2.0)
+    images.divergences(model, x)
+    lengths = [(seen - x).flatten(1).norm(dim=1) for seen in model.seen]
+    for found, expected in zip(lengths, (0.0, 10.0, 2.0), strict=True):
+        torch.testing.assert_close(found.detach(), torch.full((4,), expected).double())
+
+
+def test_the_state_of_what_it_wraps_is_kept():
+    noise = torch.distributions.Independent(torch.distributions.Normal(torch.zeros(4), 1.0), 1)
+    model, batch = UnconditionalEnergy(MLP(4, 3)), Batch(torch.randn(5, 4))
+    first, second = (AdversarialSmoothness(NoiseContrastive(noise, pool=20)) for _ in range(2))
+    first(model, batch)
+    assert first.objective.pool.seed is not None
+    second.load_state_dict(first.state_dict())
+    assert second.objective.pool.seed == first.objective.pool.seed
+    bare = AdversarialSmoothness()
+    bare.load_state_dict(AdversarialSmoothness().state_dict())
+
+    class Placed:
+        def to(self, device):
+            self.device = device
+            return self
+
+    assert AdversarialSmoothness(Placed()).to(torch.device("cpu")).objective.device == torch.device("cpu")

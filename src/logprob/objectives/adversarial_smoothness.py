@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -73,17 +73,18 @@ class AdversarialSmoothness(nn.Module):
     def divergences(self, model: Any, x: Tensor) -> Tensor:
         """The divergence of each row in nats, ``(*copies, N)``."""
         copies = getattr(model, "copies", None)
+        numbers = tuple(range(1 - x.dim(), 0))  # axes of a row, which may be an image
         x = x if copies is None else x.expand(copies, *x.shape)
         with _kept_averages(model):
             with torch.no_grad():
                 log_p = model.features(x).log_softmax(-1)
-            direction = _unit(torch.randn_like(x))
+            direction = _unit(torch.randn_like(x), numbers)
             for _ in range(self.iterations):
                 with torch.enable_grad():
                     direction = direction.detach().requires_grad_()
                     divergence = _divergence(log_p, model.features(x + self.xi * direction))
                     (gradient,) = torch.autograd.grad(divergence.sum(), direction)
-                direction = _unit(gradient)
+                direction = _unit(gradient, numbers)
             return _divergence(log_p, model.features(x + self.eps * direction))
 
     def prepare(self, model: Any, rows: Batch) -> Batch:
@@ -98,15 +99,36 @@ class AdversarialSmoothness(nn.Module):
         if finish is not None:
             finish(model)
 
+    def get_extra_state(self) -> Any:
+        """The state of an objective that is no module; torch keeps that of one which is."""
+        plain: Any = self.objective
+        return plain.state_dict() if self._is_plain() and hasattr(plain, "state_dict") else None
+
+    def set_extra_state(self, state: Any) -> None:
+        """Undo :meth:`get_extra_state`."""
+        plain: Any = self.objective
+        if state is not None and self._is_plain():
+            plain.load_state_dict(state)
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Move the objective, too."""
+        plain: Any = self.objective
+        if self._is_plain() and hasattr(plain, "to"):
+            self.objective = plain.to(*args, **kwargs)
+        return super().to(*args, **kwargs)
+
+    def _is_plain(self) -> bool:
+        return not isinstance(self.objective, nn.Module)
+
 
 def _divergence(log_p: Tensor, logits: Tensor) -> Tensor:
     log_q = logits.log_softmax(-1)
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
-def _unit(direction: Tensor) -> Tensor:
+def _unit(direction: Tensor, numbers: tuple[int, ...]) -> Tensor:
     """Rows of length one; a row of zeros, where nothing changes, stays."""
-    length = torch.linalg.vector_norm(direction, dim=-1, keepdim=True)
+    length = torch.linalg.vector_norm(direction, dim=numbers, keepdim=True)
     return direction / length.clamp(min=torch.finfo(direction.dtype).tiny)
 
 
