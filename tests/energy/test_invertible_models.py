@@ -105,11 +105,32 @@ def test_a_distribution_keeps_its_parameters():
 
 def test_labels_are_asked_for():
     model = InvertibleICA(2, conditions=3, layers=1)
-    with pytest.raises(ValueError, match="expects labels"):
+    with pytest.raises(ValueError, match="expected labels"):
         model()
-    with pytest.raises(ValueError, match="expects labels"):
+    with pytest.raises(ValueError, match="must be integers"):
         model(torch.randn(7))
+    with pytest.raises(ValueError, match="from 0 to 2, got -1 to 3"):
+        model(torch.tensor([-1, 3]))
     with pytest.raises(ValueError, match="diagonal or full"):
         InvertibleICA(2, 3, 1, base="banded")
     with pytest.raises(ValueError, match="scales must be"):
         ScaleMixtureFlow(2, 1, scales=0)
+
+
+@pytest.mark.parametrize("base", ["diagonal", "full"])
+def test_each_copy_has_a_score_of_its_own(base):
+    many, x = disturbed(InvertibleICA(2, conditions=3, layers=2, base=base, copies=3)), torch.randn(7, 2)
+    scores = many(LABELS).score(x)
+    assert scores.shape == (3, 7, 2)
+    for index in range(3):
+        torch.testing.assert_close(scores[index], take_copy(many, index)(LABELS).score(x), atol=1e-4, rtol=1e-4)
+
+
+def test_a_copy_that_diverged_does_not_stop_the_others():
+    many, x = disturbed(InvertibleICA(2, conditions=3, layers=1, base="full", copies=3)), torch.randn(7, 2)
+    with torch.no_grad():
+        many.log_precision[1] = torch.nan
+    loss = -many(LABELS).log_prob(x).mean(-1)
+    assert loss.isfinite().tolist() == [True, False, True]
+    loss.sum().backward()
+    assert many.shared.grad.isfinite().flatten(1).all(1).tolist() == [True, False, True]

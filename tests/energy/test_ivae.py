@@ -206,3 +206,18 @@ def test_wrong_arguments(wrong):
 def test_it_needs_labels():
     with pytest.raises(ValueError, match="expected labels"):
         IVAE(3, conditions=2)()
+
+
+def test_labels_are_checked():
+    model, x = IVAE(3, conditions=4), torch.randn(2, 3)
+    with pytest.raises(ValueError, match="from 0 to 3, got -1 to 1"):
+        model.elbo(x, torch.tensor([1, -1]))
+    with pytest.raises(ValueError, match="from 0 to 3, got 1 to 4"):
+        model(torch.tensor([1, 4]))
+    assert model.elbo(x, torch.tensor([1, 2], dtype=torch.int32)).shape == (2,)
+
+
+@pytest.mark.parametrize("copies", [None, 2])
+def test_no_rows(copies):
+    model = IVAE(3, conditions=4, copies=copies)
+    assert model.elbo(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long)).shape[-1] == 0

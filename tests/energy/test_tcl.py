@@ -12,7 +12,7 @@ from logprob.nn import take_copy
 
 def golden_model(case, copies=None):
     model = TCL(5, conditions=7, layers=2, copies=copies).double()
-    layers = [model.network[0], model.network[2], model.head]
+    layers = [*model.network, model.head]
     with torch.no_grad():
         for layer, weight, bias in zip(layers, ("W0", "W1", "Wc"), ("b0", "b1", "bc"), strict=True):
             layer.weight.copy_(case[weight])  # the same in every copy
@@ -26,7 +26,7 @@ def test_the_reference_network(copies):
     model, x, y = golden_model(case, copies), case["x"], case["y"]
     lead = () if copies is None else (copies,)
     expected = {
-        "hidden": model.network[:2](x),
+        "hidden": model.network[0](x),
         "features": model.features(x),
         "logits": model(x),
         "cross_entropy": -model.log_prob(x, y).mean(-1),
@@ -80,3 +80,10 @@ def test_one_layer_has_no_maxout():
 def test_wrong_arguments(wrong):
     with pytest.raises(ValueError, match="got"):
         TCL(**{"features": 3, "conditions": 2, **wrong})
+
+
+def test_labels_out_of_range_are_refused():
+    """Cross entropy by itself leaves a label of -100 out, without a word."""
+    model, x = TCL(3, conditions=4), torch.randn(2, 3)
+    with pytest.raises(ValueError, match="from 0 to 3, got -100 to 1"):
+        model.log_prob(x, torch.tensor([1, -100]))

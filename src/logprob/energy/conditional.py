@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -87,7 +88,8 @@ class ConditionalEnergy(DistributionModule):
         super().__init__()
         _check(conditions, features, squares, log_norm, sign, linear)
         self.network, self.base = network, base
-        self.conditions, self.outputs, self.copies, self.variables = conditions, features, copies, variables
+        self.conditions, self.outputs, self.copies = conditions, features, copies
+        self.variables = width_of(network) if variables is None else variables
         self.squares, self.positive, self.log_norm, self.sign = squares, positive, log_norm, sign
         lead = copies_shape(copies)
         bound = 1 / math.sqrt(conditions)  # of a linear layer of one-hot labels
@@ -104,9 +106,8 @@ class ConditionalEnergy(DistributionModule):
     def forward(self, context: Tensor | None = None) -> ConditionalEnergyDistribution:
         """The distribution of rows with labels ``(N,)``; with copies also ``(C, N)``."""
         labels = check_labels(context, self.conditions, self.copies)
-        linear, quadratic = self.coefficients()
-        terms = [None if table is None else of_labels(table, labels, self.copies) for table in (linear, quadratic)]
-        return ConditionalEnergyDistribution(self, terms[0], terms[1], self._offsets(labels), labels.shape[-1])
+        linear, quadratic = self._coefficients(lambda table: of_labels(table, labels, self.copies))
+        return ConditionalEnergyDistribution(self, linear, quadratic, self._offsets(labels), labels.shape[-1])
 
     def features(self, x: Tensor) -> Tensor:
         """f of rows, ``(*copies, N, m)``; not negative if ``positive``, as u does not depend on what is below zero."""
@@ -117,10 +118,14 @@ class ConditionalEnergy(DistributionModule):
 
     def coefficients(self) -> tuple[Tensor | None, Tensor | None]:
         """What multiplies f and f^2 in u, for every condition, ``(*copies, K, m)`` each, or None for no such term."""
-        linear: Tensor | None = self.labels
+        return self._coefficients(lambda table: table)
+
+    def _coefficients(self, chosen: Callable[[Tensor], Tensor]) -> tuple[Tensor | None, Tensor | None]:
+        """Those of what is chosen of each table; squares are taken last, so that a table is read once."""
+        linear = None if self.labels is None else chosen(self.labels)
         if linear is not None and self.positive:
             linear = linear.relu()
-        quadratic: Tensor | None = self.square_labels
+        quadratic = None if self.square_labels is None else chosen(self.square_labels)
         if self.squares == "tied" and linear is not None:
             quadratic = linear.square()
         return _signed(linear, self.sign), _signed(quadratic, self.sign)
@@ -190,8 +195,7 @@ class ConditionalEnergyDistribution(UnnormalizedDistribution):
     ) -> None:
         self.model, self.linear, self.quadratic, self.offset, self.rows = model, linear, quadratic, offset, rows
         batch = (*copies_shape(model.copies), rows) if batch_shape is None else batch_shape
-        event = width_of(model.network) if model.variables is None else model.variables
-        super().__init__(torch.Size(batch), torch.Size((event,)), validate_args=False)
+        super().__init__(torch.Size(batch), torch.Size((model.variables,)), validate_args=False)
 
     def unnormalized_log_prob(self, value: Tensor) -> Tensor:
         """u of rows ``(N, D)``, the same for all copies, or ``(*copies, N, D)``; in nats, ``(*copies, N)``.

@@ -11,6 +11,8 @@ from torch.distributions import constraints
 from logprob.distributions import DistributionModule, UnnormalizedDistribution
 from logprob.energy.invertible import InvertibleMLP, PiecewiseLinear
 from logprob.energy.invertible_sources import PreciseNormal, ScaleMixture
+from logprob.energy.labels import check_labels
+from logprob.energy.rows import rows_of_copies
 from logprob.nn.stacked import copies_shape
 
 _START = 0.1  # of C: small, so that latents start as nearly independent
@@ -37,6 +39,11 @@ class InvertibleDistribution(UnnormalizedDistribution):
         """The exact log-density; it is normalised."""
         z, ladj = self.mapping.forward(value)
         return self.sources.log_prob(z) + ladj
+
+    def score(self, value: Tensor) -> Tensor:
+        """``grad_x log p(x)``, ``(*copies, N, D)``; differentiable where gradients are enabled."""
+        weight = self.mapping.weight  # (*copies, L, D, D)
+        return super().score(rows_of_copies(value, len(weight) if weight.dim() == 4 else None))
 
     @property
     def log_partition(self) -> Tensor:
@@ -82,7 +89,8 @@ class InvertibleICA(DistributionModule):
     Shapes: ``model(labels).log_prob(x)`` of labels ``(N,)`` and rows ``(N, D)`` is ``(*copies, N)``.
 
     Raises:
-        ValueError: for less than one dimension, label, layer or copy, an unknown base, or no labels.
+        ValueError: for less than one dimension, label, layer or copy, an unknown base; when called, for labels that are
+            no integers from 0 to K - 1, one for each row.
 
     References:
         Hyvarinen and Morioka, "Unsupervised feature extraction by time-contrastive learning and nonlinear ICA",
@@ -109,18 +117,16 @@ class InvertibleICA(DistributionModule):
             raise ValueError(f"expected conditions >= 1 and base diagonal or full, got {conditions} and {base!r}")
         lead = copies_shape(copies)
         self.mapping = InvertibleMLP(features, layers, copies, bias)
-        self.copies = copies
+        self.conditions, self.copies = conditions, copies
         self.log_precision = nn.Parameter(torch.zeros(*lead, conditions, features))
         shared = _START * torch.eye(features).expand(*lead, features, features).clone()
         self.shared = nn.Parameter(shared) if base == "full" else None
 
     def forward(self, context: Tensor | None = None) -> InvertibleDistribution:
         """The distribution of rows with labels ``context``, int64 ``(N,)``."""
-        if context is None or context.is_floating_point():
-            got = "none" if context is None else str(context.dtype)
-            raise ValueError(f"InvertibleICA expects labels, integers of shape (N,), as context, got {got}")
+        labels = check_labels(context, self.conditions)
         shared = None if self.shared is None else self.shared.clone()
-        sources = PreciseNormal(self.log_precision.clone(), context, shared)
+        sources = PreciseNormal(self.log_precision.clone(), labels, shared)
         return InvertibleDistribution(self.mapping.map(), sources)
 
     def features(self, x: Tensor) -> Tensor:

@@ -65,7 +65,8 @@ class PreciseNormal(UnnormalizedDistribution):
         if self.shared is None:
             raise ValueError("independent dimensions have no shared precision")
         common = (self.shared @ self.shared.mT).unsqueeze(-3)
-        return torch.linalg.cholesky(common + self.log_precision.exp().diag_embed())
+        roots, failed = torch.linalg.cholesky_ex(common + self.log_precision.exp().diag_embed())
+        return roots.masked_fill(failed[..., None, None] > 0, torch.nan)  # one copy that diverged must not stop others
 
     def _of_rows(self, of_labels: Tensor) -> Tensor:
         return of_labels.index_select(-2, self.labels)  # (*copies, N, ...)

@@ -13,6 +13,7 @@ from torch.distributions import constraints
 from torch.nn import functional
 
 from logprob.distributions import DistributionModule, IntractableError, UnnormalizedDistribution
+from logprob.energy.labels import check_labels
 from logprob.nn.stacked import StackedLinear, StackedMLP, copies_shape
 
 Likelihood = Literal["normal", "laplace", "bernoulli"]
@@ -48,7 +49,8 @@ class IVAE(DistributionModule):
     Shapes: rows ``(N, D)`` for all copies alike, or ``(C, N, D)``; labels ``(N,)``; latents ``(C, N, L)``.
 
     Raises:
-        ValueError: for a number below one, an unknown likelihood, or a variance that is not positive.
+        ValueError: for a number below one, an unknown likelihood, or a variance that is not positive; when
+            called, for labels that are no integers from 0 to K - 1.
 
     References:
         Khemakhem, Kingma, Monti and Hyvarinen, "Variational Autoencoders and Nonlinear ICA: A Unifying Framework",
@@ -89,15 +91,13 @@ class IVAE(DistributionModule):
         """The distribution of a row given each label of ``context``, ``(N,)``.
 
         Raises:
-            ValueError: without labels.
+            ValueError: unless they are integers from 0 to K - 1.
         """
-        if context is None:
-            raise ValueError("expected labels as context, got none: the model is conditional")
-        return IVAEDistribution(self, context)
+        return IVAEDistribution(self, check_labels(context, self.conditions))
 
     def encode(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of ``q(z | x, y)``, each ``(*copies, N, L)``."""
-        labels = functional.one_hot(y, self.conditions).to(x.dtype)  # (N, K)
+        labels = functional.one_hot(check_labels(y, self.conditions), self.conditions).to(x.dtype)  # (N, K)
         mean, log_variance = self.encoder(torch.cat([x, labels.expand(*x.shape[:-1], -1)], dim=-1)).unbind(-3)
         return mean, log_variance
 
@@ -249,9 +249,8 @@ class TwinLinear(nn.Module):
         """Outputs of both layers."""
         weight, bias = self.weight.flatten(0, -3), self.bias.flatten(0, -2)  # (2C, out, in), (2C, out)
         if x.dim() == 2:  # one product for all layers: they see the same rows
-            flat = (
-                functional.linear(x, weight.flatten(0, 1), bias.flatten()).view(len(x), len(bias), -1).transpose(0, 1)
-            )
+            both = functional.linear(x, weight.flatten(0, 1), bias.flatten())
+            flat = both.view(len(x), len(bias), self.outputs).transpose(0, 1)
         else:
             flat = torch.baddbmm(bias.unsqueeze(-2), x.flatten(0, -3), weight.mT)
         return flat.view(*self.bias.shape[:-1], *flat.shape[-2:])

@@ -36,7 +36,7 @@ def check_labels(labels: Tensor | None, conditions: int, copies: int | None = No
         raise ValueError(f"labels must have shape {shapes}, got {tuple(labels.shape)}")
     # A compiled graph cannot branch on values; indexing fails there by itself.
     if labels.numel() and not torch.compiler.is_compiling():
-        least, largest = int(labels.min()), int(labels.max())
+        least, largest = (int(value) for value in labels.aminmax())
         if least < 0 or largest >= conditions:
             raise ValueError(f"labels must be from 0 to {conditions - 1}, got {least} to {largest}")
     return labels.long()
@@ -45,7 +45,7 @@ def check_labels(labels: Tensor | None, conditions: int, copies: int | None = No
 def of_labels(table: Tensor, labels: Tensor, copies: int | None) -> Tensor:
     """Entries of checked labels, ``(*copies, N, ...)``, of a table ``(*copies, K, ...)``."""
     if copies is None:
-        return table[labels]
+        return table.index_select(0, labels)  # its gradient takes less time than that of indexing
     if labels.dim() == 1:
-        return table[:, labels]
+        return table.index_select(1, labels)
     return table[torch.arange(copies, device=labels.device).unsqueeze(-1), labels]

@@ -33,7 +33,8 @@ class ScoreNetwork(DistributionModule):
 
     def __init__(self, network: nn.Module, variables: int | None = None) -> None:
         super().__init__()
-        self.network, self.variables = network, variables
+        self.network = network
+        self.variables = width_of(network) if variables is None else variables
 
     def forward(self, context: Tensor | None = None) -> ScoreNetworkDistribution:
         """The law of one row, known by its score."""
@@ -52,8 +53,7 @@ class ScoreNetworkDistribution(UnnormalizedDistribution):
 
     def __init__(self, model: ScoreNetwork, batch_shape: Any = ()) -> None:
         self.model = model
-        event = width_of(model.network) if model.variables is None else model.variables
-        super().__init__(torch.Size(batch_shape), torch.Size((event,)), validate_args=False)
+        super().__init__(torch.Size(batch_shape), torch.Size((model.variables,)), validate_args=False)
 
     def score(self, value: Tensor) -> Tensor:
         """The network's values, of the shape of ``value``.

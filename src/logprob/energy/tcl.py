@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from logprob.nn.stacked import Maxout, StackedLinear
+from logprob.energy.labels import check_labels
+from logprob.nn.stacked import StackedLinear, StackedMaxout
 
 
 class TCL(nn.Module):
@@ -32,7 +33,8 @@ class TCL(nn.Module):
     Shapes: rows ``(N, D)`` for all copies alike, or ``(C, N, D)``; features ``(C, N, latents)``; logits ``(C, N, K)``.
 
     Raises:
-        ValueError: for a number below one, or a negative ``weight_decay``.
+        ValueError: for a number below one, or a negative ``weight_decay``; when called, for labels that are no integers
+            from 0 to K - 1.
 
     References:
         Hyvarinen and Morioka, "Unsupervised Feature Extraction by Time-Contrastive Learning and Nonlinear ICA",
@@ -64,10 +66,8 @@ class TCL(nn.Module):
         width = 2 * features if hidden is None else hidden
         latents = features if latents is None else latents
         widths = [features, *[width] * (layers - 1)]
-        parts: list[nn.Module] = []
-        for before, after in pairwise(widths):
-            parts += [StackedLinear(before, 2 * after, copies), Maxout()]
-        self.network = nn.Sequential(*parts, StackedLinear(widths[-1], latents, copies))
+        maxout = [StackedMaxout(before, after, copies) for before, after in pairwise(widths)]
+        self.network = nn.Sequential(*maxout, StackedLinear(widths[-1], latents, copies))
         self.head = StackedLinear(latents, conditions, copies)
         self.apply(_start)
 
@@ -83,7 +83,7 @@ class TCL(nn.Module):
 
     def log_prob(self, x: Tensor, y: Tensor) -> Tensor:
         """``log p(y | x)`` of labels ``(N,)``, in nats, ``(*copies, N)``."""
-        return picked_log_probs(self(x), y)
+        return picked_log_probs(self(x), check_labels(y, self.conditions))
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Mean cross entropy in nats plus the weights' penalty, one number a copy."""

@@ -44,7 +44,8 @@ class UnconditionalEnergy(DistributionModule):
         super().__init__()
         if sign not in (1, -1):
             raise ValueError(f"sign must be 1 or -1, got {sign}")
-        self.network, self.sign, self.copies, self.variables = network, sign, copies, variables
+        self.network, self.sign, self.copies = network, sign, copies
+        self.variables = width_of(network) if variables is None else variables
 
     def forward(self, context: Tensor | None = None) -> UnconditionalEnergyDistribution:
         """The law of rows, whatever their labels."""
@@ -68,8 +69,7 @@ class UnconditionalEnergyDistribution(UnnormalizedDistribution):
 
     def __init__(self, model: UnconditionalEnergy, batch_shape: Any = ()) -> None:
         self.model = model
-        event = width_of(model.network) if model.variables is None else model.variables
-        super().__init__(torch.Size(batch_shape), torch.Size((event,)), validate_args=False)
+        super().__init__(torch.Size(batch_shape), torch.Size((model.variables,)), validate_args=False)
 
     def unnormalized_log_prob(self, value: Tensor) -> Tensor:
         """u of rows ``(N, D)``, or ``(C, N, D)`` of C copies, in nats, ``(*copies, N)``."""
