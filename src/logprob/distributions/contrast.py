@@ -42,7 +42,7 @@ def contrastive_loss(
     of_data, of_noise = F.softplus(shift - data), F.softplus(noise - shift)
     if weights == "rows":
         return (of_data.sum(-1) + of_noise.sum(-1)) / (data.shape[-1] + noise.shape[-1])
-    return (of_data.mean(-1) + ratio * of_noise.mean(-1)) / (1 + ratio)
+    return torch.add(of_data.mean(-1), of_noise.mean(-1), alpha=ratio) / (1 + ratio)
 
 
 def balanced_accuracy(data: Tensor, noise: Tensor) -> Tensor:

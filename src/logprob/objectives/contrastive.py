@@ -121,8 +121,10 @@ class NoiseContrastive:
         losses = self._against_labels(potentials, data, law)
         metrics = {name: _mean(loss.detach()) for name, (_, loss) in losses.items()}
         if noise is not None:
-            of_data = log_ratio_of(u[..., : len(data.x)], data, law, sides.tilted)
-            of_noise = log_ratio_of(u[..., len(data.x) :], noise, law, sides.tilted)
+            parts = u.split([len(data.x), len(noise.x)], -1)
+            of_data, of_noise = (
+                log_ratio_of(part, rows, law, sides.tilted) for part, rows in zip(parts, (data, noise), strict=True)
+            )
             loss = contrastive_loss(of_data, of_noise, self.ratio)
             losses["contrastive_loss"] = self.contrast, loss
             metrics["contrastive_loss"] = _mean(loss.detach())
