@@ -134,6 +134,9 @@ def test_refusals(make):
     for name, value in {"restarts": 0, "steps": 0, "held_out": 1.0, "learning_rate": 0.0, "n_components": 0}.items():
         with pytest.raises(ValueError, match=name):
             make(**{name: value}).fit(X, y)
+    for name in ("restarts", "batch_size", "n_components"):
+        with pytest.raises(ValueError, match=f"{name} must be .* an integer, got 2.0"):
+            make(**{name: 2.0}).fit(X, y)
 
 
 def test_held_out_rows_are_a_share_of_each_segment():
@@ -166,6 +169,10 @@ def test_minibatches_cover_the_rows():
     batches = minibatches(12, 4)
     epoch = torch.cat([next(batches) for _ in range(3)])
     assert epoch.sort().values.tolist() == list(range(12))
+
+
+def test_minibatches_of_more_than_there_are_are_all():
+    assert len(next(minibatches(3, 8))) == 3
 
 
 def test_no_finite_restart_is_an_error():

@@ -9,7 +9,18 @@ from sklearn.decomposition import FastICA as LinearICA
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from logprob.data import ica
-from logprob.estimators import IVAE, TCL, FastICA, RandomFeatures, RawFeatures, shuffled_labels, untrained
+from logprob.estimators import (
+    IVAE,
+    TCL,
+    ConditionalFlowICA,
+    FastICA,
+    ICEBeeM,
+    PublishedICEBeeM,
+    RandomFeatures,
+    RawFeatures,
+    shuffled_labels,
+    untrained,
+)
 from logprob.metrics import mcc
 
 QUICK_TCL = TCL(restarts=2, head_steps=3, steps=10)
@@ -78,6 +89,38 @@ def test_untrained_is_the_estimator_before_its_first_step():
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(control)).transform(x), control.transform(x))
     with pytest.raises(TypeError, match="got FastICA"):
         untrained(FastICA()).fit(x, y)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        ConditionalFlowICA(),
+        ICEBeeM(noise_rows=200),
+        ICEBeeM(noise_rows=200, tilted=False),
+        ICEBeeM(objective="dsm"),
+        IVAE(),
+        TCL(readout="raw"),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_all_that_train_can_be_left_untrained(estimator):
+    x, y, _ = rows()
+    control = untrained(estimator.set_params(random_state=0)).fit(x, y)
+    assert np.isfinite(control.score(x, y))
+    assert np.isfinite(control.transform(x)).all()
+
+
+def test_what_trains_in_a_fit_of_its_own_is_no_untrained_control():
+    x, y, _ = rows()
+    with pytest.raises(TypeError, match="PublishedICEBeeM is part of its fit"):
+        untrained(PublishedICEBeeM()).fit(x, y)
+
+
+def test_fast_ica_refuses_columns_that_depend_on_one_another():
+    x, y, _ = rows()
+    with pytest.raises(ValueError, match="rank 3 for 4 components"):
+        FastICA().fit(np.c_[x, np.ones(len(x))], y)
+    assert FastICA(3, random_state=0).fit(np.c_[x, x[:, 0]], y).transform(np.c_[x, x[:, 0]]).shape == x.shape
 
 
 def test_shuffled_labels_hide_the_segments():

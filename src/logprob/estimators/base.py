@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from logprob.batch import Batch
-from logprob.estimators.training import in_chunks, lowest, train_copies
+from logprob.estimators.training import Losses, in_chunks, lowest, train_copies
 from logprob.estimators.whitening import Whitening
 from logprob.nn import take_copy
 
@@ -30,8 +31,9 @@ class IdentifiableEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     batch, and keeps the copy with the lowest held-out objective. The true sources are never seen.
 
     A subclass has an ``__init__`` of its own with the parameters below, and implements ``_make``, ``_losses`` and
-    ``_features``; it may replace ``_train``, ``_held_out_losses`` and ``_after_fit``. These see white rows as
-    :class:`~logprob.batch.Batch`: ``x`` float32 ``(N, D)``, and ``context``, labels int64 ``(N,)`` from 0 to K-1.
+    ``_features``; it may replace ``_before_training``, ``_train``, ``_held_out_losses`` and ``_after_fit``. These see
+    white rows as :class:`~logprob.batch.Batch`: ``x`` float32 ``(N, D)``, and ``context``, labels int64 ``(N,)`` from
+    0 to K-1.
 
     Parameters of all subclasses:
 
@@ -45,6 +47,10 @@ class IdentifiableEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         random_state: seed or numpy RandomState; the same seed gives the same numbers on the same machine.
         progress: show a bar, where rich is installed.
         device: where training runs; the fitted model is on the CPU.
+
+    Note:
+        ``score`` needs every segment in the rows that it was fitted on. For a search over parameters split with
+        ``StratifiedKFold(shuffle=True)``: what scikit-learn takes by default cuts sorted rows between segments.
 
     Attributes:
         classes_: the labels, in the order of their numbers.
@@ -92,18 +98,27 @@ class IdentifiableEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         """Number of principal components that the model sees; None for all."""
         return None
 
+    def _before_training(self, train: Batch) -> None:
+        """Set what the held-out objective needs, before the first step, and also where no step is taken."""
+
     def _train(self, model: Any, train: Batch, held_out: Batch) -> list[dict[str, Any]]:
         """Train all copies; return the history."""
+        return self._descend(model, lambda index: self._losses(model, train.rows(index)), train, held_out)
+
+    def _descend(
+        self, model: Any, losses: Losses, train: Batch, held_out: Batch, description: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Train all copies by losses of numbers of rows, with the parameters that all subclasses share."""
         return train_copies(
             model.parameters(),
-            lambda index: self._losses(model, train.rows(index)),
+            losses,
             len(train.x),
             steps=self.steps,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             held_out=lambda: self._held_out_losses(model, held_out),
             progress=self.progress,
-            description=type(self).__name__,
+            description=description or type(self).__name__,
         )
 
     def _held_out_losses(self, model: Any, held_out: Batch) -> Tensor:
@@ -128,6 +143,7 @@ class IdentifiableEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         with seeded(check_random_state(self.random_state).randint(2**31 - 1), self.device):
             train, held_out = self._prepared(rows, labels)
             model = self._make(train, len(self.classes_), self.restarts).to(self.device)
+            self._before_training(train)
             self.history_ = self._train(model, train, held_out)
             with torch.no_grad():
                 losses = self._held_out_losses(model.eval(), held_out).reshape(-1).cpu()
@@ -184,15 +200,19 @@ class IdentifiableEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         return (x if self.whitening_ is None else self.whitening_(x)).float()
 
     def _check_parameters(self) -> None:
-        for name in ("restarts", "batch_size", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.n_components is not None and self.n_components < 1:
-            raise ValueError(f"n_components must be at least 1, or None, got {self.n_components}")
+        self._check_counts("restarts", "batch_size", "steps")
+        if self.n_components is not None:
+            self._check_counts("n_components")
         if not 0 < self.held_out < 1 or not self.learning_rate > 0:
             raise ValueError(
                 f"expected 0 < held_out < 1 and learning_rate > 0, got {self.held_out} and {self.learning_rate}"
             )
+
+    def _check_counts(self, *names: str) -> None:
+        for name in names:
+            count = getattr(self, name)
+            if not isinstance(count, Integral) or count < 1:
+                raise ValueError(f"{name} must be at least 1 and an integer, got {count!r}")
 
     def __sklearn_tags__(self) -> Any:
         """It needs y."""
@@ -230,9 +250,14 @@ def held_out_rows(labels: Tensor, share: float) -> Tensor:
 
 
 @contextmanager
-def seeded(seed: int, device: str = "cpu") -> Iterator[None]:
+def seeded(seed: int, device: str | torch.device = "cpu") -> Iterator[None]:
     """Torch's random numbers from a seed, with the state of before put back at the end."""
     place = torch.device(device)
-    with torch.random.fork_rng(devices=[] if place.type == "cpu" else [place], device_type="cuda"):
-        torch.manual_seed(seed)
-        yield
+    if place.type == "cpu":
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # not those of devices, whose state is not put back
+            yield
+    else:
+        with torch.random.fork_rng(devices=[place], device_type=place.type):
+            torch.manual_seed(seed)
+            yield

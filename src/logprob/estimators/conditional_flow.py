@@ -12,7 +12,6 @@ from torch import Tensor
 from logprob.batch import Batch
 from logprob.energy import InvertibleICA
 from logprob.estimators.base import Array, IdentifiableEstimator
-from logprob.estimators.training import train_copies
 
 BLURRED = 1.5  # one over the share of training in which rows are blurred
 
@@ -132,17 +131,7 @@ class ConditionalFlowICA(IdentifiableEstimator):
             batch = train.rows(index)
             return self._losses(model, batch._replace(x=batch.x + width * torch.randn_like(batch.x)))
 
-        return train_copies(
-            model.parameters(),
-            losses,
-            len(train.x),
-            steps=self.steps,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            held_out=lambda: self._held_out_losses(model, held_out),
-            progress=self.progress,
-            description=type(self).__name__,
-        )
+        return self._descend(model, losses, train, held_out)
 
     def _losses(self, model: InvertibleICA, batch: Batch) -> Tensor:
         return -model(batch.context).log_prob(batch.x).mean(-1)

@@ -52,8 +52,18 @@ class FastICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Find the components of rows; ``y`` is not looked at."""
+        """Find the components of rows; ``y`` is not looked at.
+
+        Raises:
+            ValueError: for less than two rows, NaN or infinity, or columns that depend on one another.
+        """
         X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
+        rank, wanted = np.linalg.matrix_rank(X - X.mean(0)), min(self.n_components or X.shape[1], *X.shape)
+        if rank < wanted:
+            raise ValueError(
+                f"expected columns of X without linear dependence, got rank {rank} for {wanted} components of "
+                f"{len(X)} rows; take fewer n_components or drop columns"
+            )
         self.ica_ = LinearICA(self.n_components, whiten="unit-variance", random_state=self.random_state)
         with warnings.catch_warnings():  # a control is taken as it comes
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -113,7 +123,7 @@ class RandomFeatures(IdentifiableEstimator):
         random_state: seed or numpy RandomState.
 
     Attributes:
-        classes_, model_, whitening_: as in :class:`IdentifiableEstimator`. Nothing is held out, and ``score`` is 0.
+        classes_, model_, whitening_: as in :class:`IdentifiableEstimator`, rows held out included; ``score`` is 0.
         scored_: ``"random.f"``.
 
     Example:
@@ -234,7 +244,7 @@ class Untrained(_Control):
         scored_: that of the clone, with ``", untrained"``.
 
     Raises:
-        TypeError: by ``fit``, if the estimator has no training to leave out.
+        TypeError: by ``fit``, if the estimator has no training that can be left out, as :class:`PublishedICEBeeM`.
 
     Example:
         >>> X, y = np.random.RandomState(0).randn(50, 3), np.arange(50) % 2
@@ -248,6 +258,8 @@ class Untrained(_Control):
         """Fit a clone without its training."""
         if not isinstance(self.estimator, IdentifiableEstimator):
             raise TypeError(f"expected an IdentifiableEstimator, got {type(self.estimator).__name__}")
+        if type(self.estimator).fit is not IdentifiableEstimator.fit:
+            raise TypeError(f"the training of {type(self.estimator).__name__} is part of its fit, not to be left out")
         alone = self._clone()
         alone._train = types.MethodType(_no_training, alone)
         fitted = alone.fit(X, y)

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from logprob.batch import Batch
 from logprob.distributions.contrast import contrastive_loss
-from logprob.energy import ConditionalEnergy
+from logprob.energy import ConditionalEnergy, ScaleMixtureFlow
 from logprob.estimators.base import Array, IdentifiableEstimator, seeded
 from logprob.estimators.label_free_noise import NoiseRows, draw_noise, fit_noise
 from logprob.estimators.readout import Kind, Readout
-from logprob.estimators.training import in_chunks, train_copies
+from logprob.estimators.training import in_chunks
 from logprob.nn import StackedMLP
 
 HELD_OUT_NOISE = 20_000  # with 1,000 rows of noise the order of restarts by their held-out loss is that of chance
@@ -151,9 +151,7 @@ class ICEBeeM(IdentifiableEstimator):
         Readout(self.readout)
         if self.objective not in ("nce", "dsm"):
             raise ValueError(f"objective must be 'nce' or 'dsm', got {self.objective!r}")
-        for name in ("hidden", "noise_ratio", "noise_rows", "noise_layers", "noise_restarts", "noise_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        self._check_counts("hidden", "noise_ratio", "noise_rows", "noise_layers", "noise_restarts", "noise_steps")
         if not self.sigma > 0:
             raise ValueError(f"sigma must be positive, got {self.sigma}")
 
@@ -177,28 +175,25 @@ class ICEBeeM(IdentifiableEstimator):
             copies=copies,
         )
 
-    def _train(self, model: ConditionalEnergy, train: Batch, held_out: Batch) -> list[dict[str, Any]]:
+    def _before_training(self, train: Batch) -> None:
+        """Law of the labels, seed of the held-out noise, and a flow that is not fitted yet."""
         assert train.context is not None
         self.class_prior_ = (train.context.bincount(minlength=len(self.classes_)) / len(train.x)).cpu().numpy()
         self._held_out_seed = _seed()
         self.scored_ = Readout(self.readout).describe("energy.f")
+        if self.objective == "nce":
+            with seeded(self._held_out_seed):  # so that training has the random numbers that it would have without
+                flow = ScaleMixtureFlow(train.x.shape[-1], self.noise_layers)
+            self.noise_ = flow.eval().requires_grad_(False)
+
+    def _train(self, model: ConditionalEnergy, train: Batch, held_out: Batch) -> list[dict[str, Any]]:
         history: list[dict[str, Any]] = []
         losses = lambda index: self._score_matching(model, train.rows(index))  # noqa: E731
         if self.objective == "nce":
             history = self._fit_noise(train, held_out)
             data, pool = self._with_log_q(train), _moved(draw_noise(self.noise_, self.noise_rows), train.x.device)
             losses = lambda index: self._contrast(model, data.rows(index), *self._taken(pool, data, len(index)))  # noqa: E731
-        energy = train_copies(
-            model.parameters(),
-            losses,
-            len(train.x),
-            steps=self.steps,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            held_out=lambda: self._held_out_losses(model, held_out),
-            progress=self.progress,
-            description="energy",
-        )
+        energy = self._descend(model, losses, train, held_out, "energy")
         return [*history, *({"stage": "energy", **record} for record in energy)]
 
     def _fit_noise(self, train: Batch, held_out: Batch) -> list[dict[str, Any]]:
@@ -242,7 +237,7 @@ class ICEBeeM(IdentifiableEstimator):
 
     def _held_out_losses(self, model: ConditionalEnergy, held_out: Batch) -> Tensor:
         """The loss with the same noise for all copies and at all times."""
-        with seeded(self._held_out_seed):
+        with seeded(self._held_out_seed, held_out.x.device):
             if self.objective == "dsm":
                 return self._score_matching(model, held_out)
             noise = _moved(draw_noise(self.noise_, self._held_out_noise()), held_out.x.device)

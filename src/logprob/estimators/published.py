@@ -203,11 +203,9 @@ class PublishedICEBeeM(IdentifiableEstimator):
     def _check_parameters(self) -> None:
         if self.scored not in get_args(Scored):
             raise ValueError(f"scored must be one of {', '.join(get_args(Scored))}, got {self.scored!r}")
-        for name in ("layers", "hidden", "blocks", "conditioner"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.n_components is not None and self.n_components < 1:
-            raise ValueError(f"n_components must be at least 1, or None, got {self.n_components}")
+        self._check_counts("layers", "hidden", "blocks", "conditioner")
+        if self.n_components is not None:
+            self._check_counts("n_components")
         stages = 1 + (PublishedSchedule() if self.schedule is None else self.schedule).rounds
         if not -stages <= self.stage < stages:
             raise ValueError(f"stage must be one of the {stages} that the schedule has, got {self.stage}")

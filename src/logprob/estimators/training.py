@@ -77,7 +77,7 @@ def train_copies(
         raise ValueError(f"rows, steps and batch_size must be at least 1, got {rows}, {steps} and {batch_size}")
     trained = list(parameters)
     descent = optimizer(trained, learning_rate)
-    batches = minibatches(rows, min(batch_size, rows), device=trained[0].device)
+    batches = minibatches(rows, batch_size, device=trained[0].device)
     marks = {math.ceil(steps * k / records) for k in range(1, records + 1)}
     history: list[dict[str, Any]] = []
     total, since = torch.zeros(()), 0
@@ -112,10 +112,13 @@ def _record(step: int, losses: Tensor, held_out: Callable[[], Tensor] | None) ->
 def minibatches(rows: int, size: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
     """Numbers of rows, for ever: full slices of one shuffle after another; the rows left over sit an epoch out.
 
+    A size above the number of rows means all of them.
+
     Example:
         >>> [len(index) for index, _ in zip(minibatches(10, 4), range(3))]
         [4, 4, 4]
     """
+    size = min(size, rows)
     while True:
         shuffled = torch.randperm(rows).to(device)  # drawn on the processor: the same rows on every device
         for start in range(0, rows - size + 1, size):
@@ -161,6 +164,7 @@ def lowest(losses: Tensor) -> int:
     """
     if not losses.isfinite().any():
         raise ValueError(
-            f"expected a restart with a finite held-out objective, got {losses.tolist()}; lower learning_rate"
+            f"expected a restart with a finite held-out objective, got {losses.tolist()}; lower learning_rate, or "
+            "scale the columns of X"
         )
     return int(torch.where(losses.isfinite(), losses, torch.inf).argmin())
