@@ -10,6 +10,7 @@
 They need scikit-learn, which ``import logprob`` does not load.
 """
 
+from logprob.estimators import requirement  # noqa: F401  (first: it says what to install)
 from logprob.estimators.base import IdentifiableEstimator
 from logprob.estimators.conditional_flow import ConditionalFlowICA
 from logprob.estimators.controls import (
