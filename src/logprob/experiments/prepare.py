@@ -36,6 +36,8 @@ from logprob.experiments.smoke import stand_in
 from logprob.experiments.stopping import Monitor
 from logprob.metrics import Metric
 
+PREPARED = 16  # rows to rehearse an objective on that prepares them; no more than a smoke run has
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -220,11 +222,12 @@ def _rehearse(prepared: Prepared) -> None:
 
 
 def _rehearse_phase(prepared: Prepared, phase: Phase, key: str) -> None:
-    """One update of a copy of the model, on two rows."""
+    """One update of a copy of the model, on two rows, or a few more where the objective may set some of them apart."""
     model = copy.deepcopy(prepared.model)
     objective = copy.deepcopy(phase.objective)  # it may have state
     chosen = select_parameters(model, phase.parameters)
-    rows = prepared.rows(prepared.dataset.train.rows(slice(0, 2)))
+    count = PREPARED if hasattr(objective, "prepare") else 2
+    rows = prepared.rows(prepared.dataset.train.rows(slice(0, count)))
     if phase.augmentation is not None and hasattr(objective, "prepare"):
         kind = type(objective).__name__
         raise RecipeError(f"{key}.augmentation: {kind} prepares all rows before the phase; they cannot change later")
