@@ -125,7 +125,7 @@ def test_fast_ica_refuses_columns_that_depend_on_one_another():
 
 def test_shuffled_labels_hide_the_segments():
     x, y, s = rows()
-    estimator = TCL(layers=2, restarts=2, head_steps=100, steps=1000, random_state=0)
+    estimator = TCL(layers=2, restarts=2, head_steps=50, steps=500, random_state=0)
     control = shuffled_labels(estimator, random_state=0).fit(x, y)
     assert control.scored_ == "FastICA(tcl.features), labels shuffled"
     assert not hasattr(estimator, "model_")

@@ -21,7 +21,7 @@ def quick(**changes):
 
 def test_training_raises_the_held_out_bound():
     x, y, s = rows()
-    model = quick(steps=1500, learning_rate=5e-3).fit(x, y)
+    model = quick(steps=700, learning_rate=5e-3).fit(x, y)
     assert model.selected_ == model.held_out_losses_.argmin()
     first, last = (model.history_[number]["held_out_losses"] for number in (0, -1))
     assert all(np.array(last) < np.array(first))

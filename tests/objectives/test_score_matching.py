@@ -78,7 +78,7 @@ def test_sliced_learns_the_precision_of_the_data():
     x, covariance = gaussian()
     for objective in (SlicedScoreMatching(), SlicedScoreMatching(2, analytic_variance=False, law="rademacher")):
         network = Quadratic(3).double()
-        train(UnconditionalEnergy(network), objective, x, 800)
+        train(UnconditionalEnergy(network), objective, x, 400)
         assert frobenius(network.precision.detach(), torch.linalg.inv(covariance)) < 0.05
 
 
