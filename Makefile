@@ -48,6 +48,11 @@ bench:
 	$(PEERS)/bin/python benchmarks/splines.py
 	$(PEERS)/bin/python benchmarks/simplex.py
 	$(PEERS)/bin/python benchmarks/discrete.py
+	$(PEERS)/bin/python benchmarks/energy.py
+	$(PEERS)/bin/python benchmarks/energy_restarts.py
+	$(PEERS)/bin/python benchmarks/ivae.py
+	$(PEERS)/bin/python benchmarks/mcc.py
+	$(PEERS)/bin/python benchmarks/cebra_peer.py
 
 clean:
 	rm -rf $(VENV) $(PEERS) docs/_build .pytest_cache .mypy_cache .ruff_cache

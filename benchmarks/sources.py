@@ -53,7 +53,7 @@ def table(rows: Sequence[Row], law: str, layers: int, measure: str) -> str:
 def cell(rows: Sequence[Row], key: str) -> str:
     """Mean and standard deviation over seeds."""
     values = [float(row[key]) for row in rows]
-    return f"{np.mean(values):.3f} ± {np.std(values):.3f}" if values else ""
+    return f"{np.mean(values):.3f} ± {np.std(values):.3f}".replace("0.", ".") if values else ""
 
 
 def nulls(rows: Sequence[Row]) -> str:

@@ -28,9 +28,9 @@ class ConditionalFlowICA(IdentifiableEstimator):
         n_components: number of leading principal components that the network sees, by default all.
         layers: layers of the network; one more than there are kinks in the mixing is enough.
         base: ``"diagonal"``, sources independent in each segment, or ``"full"``, with a shared part of the precision.
-        bias: whether layers have biases; a mixing without them needs none, and |f| then has the zero of ``|s|``.
+        bias: whether layers have biases; a mixing without them needs none, and ``|f|`` then has the zero of ``|s|``.
         blur: standard deviation of normal noise added to white rows of a step; it falls linearly to zero over the first
-            two thirds of training. Behind three kinks 0.3 makes the selected restart a little better and steadier.
+            two thirds of training. Meant for deep mixings, where 0.3 was about as good as none.
         restarts: number of copies, trained with the same minibatches.
         held_out: share of rows held out for the selection.
         batch_size: rows of a step.
