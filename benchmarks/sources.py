@@ -16,10 +16,10 @@ import numpy as np
 from logprob.experiments.figures.canvas import save
 from logprob.experiments.figures.recovery import recovery_boxes, recovery_curves
 from logprob.experiments.results import RunFolder
+from logprob.experiments.studies.recovery import TARGET_FILES
 from logprob.experiments.study import finished_cells
 
 Row = Mapping[str, Any]
-TARGETS = {"s": "sources", "|s|": "moduli", "s^2": "squares"}
 
 
 def read(runs: Sequence[Path]) -> list[Row]:
@@ -39,15 +39,15 @@ def table(rows: Sequence[Row], law: str, layers: int, measure: str) -> str:
     """Methods down; for every target and number of rows a column."""
     mine = [row for row in rows if (row["law"], row["layers"]) == (law, layers)]
     sizes = sorted({row["per_segment"] for row in mine})
-    head = ["method", *(f"{target}, {size}" for target in TARGETS for size in sizes), "seeds", "seconds"]
+    head = ["method", *(f"{target}, {size}" for target in TARGET_FILES for size in sizes), "seeds", "seconds"]
     lines = [head, ["---"] * len(head)]
     for method in dict.fromkeys(row["method"] for row in mine):
         own = [row for row in mine if row["method"] == method]
-        cells = [cell([r for r in own if r["per_segment"] == n], f"{measure}_{t}") for t in TARGETS for n in sizes]
+        cells = [cell([r for r in own if r["per_segment"] == n], f"{measure}_{t}") for t in TARGET_FILES for n in sizes]
         seeds = len({row["seed"] for row in own})
         seconds = np.mean([row["seconds"] for row in own])
         lines.append([method, *cells, str(seeds), f"{seconds:.1f}"])
-    return "\n".join("| " + " | ".join(line).replace("|s|", "\\|s\\|") + " |" for line in lines)
+    return markdown(lines)
 
 
 def cell(rows: Sequence[Row], key: str) -> str:
@@ -58,16 +58,21 @@ def cell(rows: Sequence[Row], key: str) -> str:
 
 def nulls(rows: Sequence[Row]) -> str:
     """How many of the scores beat the 95 % quantile of each null, by method and target."""
-    lines = [["method", *(f"{t} {null}" for t in TARGETS for null in ("rows", "within"))]]
+    lines = [["method", *(f"{t} {null}" for t in TARGET_FILES for null in ("rows", "within"))]]
     lines.append(["---"] * len(lines[0]))
     for method in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == method]
         counts = []
-        for target in TARGETS:
+        for target in TARGET_FILES:
             for null in ("rows", "within"):
                 beaten = sum(row[f"fresh_pearson_{target}"] > row[f"null_{null}_{target}"] for row in own)
                 counts.append(f"{beaten}/{len(own)}")
         lines.append([method, *counts])
+    return markdown(lines)
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells as a table; bars inside a cell are escaped."""
     return "\n".join("| " + " | ".join(line).replace("|s|", "\\|s\\|") + " |" for line in lines)
 
 
@@ -82,7 +87,7 @@ def main() -> None:
         print(f"\n{law}, {layers} layers\n\n{table(rows, law, layers, arguments.measure)}")
     print(f"\nscores that beat the 95 % quantile of a null\n\n{nulls(rows)}")
     if arguments.out is not None:
-        for target, name in TARGETS.items():
+        for target, name in TARGET_FILES.items():
             save(recovery_curves(rows, target), arguments.out / f"energy-curves-{name}.png")
             save(recovery_boxes(rows, target), arguments.out / f"energy-boxes-{name}.png")
 

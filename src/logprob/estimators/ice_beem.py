@@ -11,6 +11,7 @@ from torch import Tensor
 
 from logprob.batch import Batch
 from logprob.distributions.contrast import contrastive_loss
+from logprob.distributions.score_matching import denoising_losses
 from logprob.energy import ConditionalEnergy, ScaleMixtureFlow
 from logprob.estimators.base import Array, IdentifiableEstimator, seeded
 from logprob.estimators.label_free_noise import NoiseRows, draw_noise, fit_noise
@@ -228,9 +229,8 @@ class ICEBeeM(IdentifiableEstimator):
 
     def _score_matching(self, model: ConditionalEnergy, batch: Batch) -> Tensor:
         """``1/2 E |sigma score(x + v) + v / sigma|^2``, ``sigma^2`` times the usual scale."""
-        shift = self.sigma * torch.randn_like(batch.x)
-        score = model(batch.context).score(batch.x + shift)
-        return (self.sigma * score + shift / self.sigma).square().sum(-1).mean(-1) / 2
+        noise = self.sigma * torch.randn_like(batch.x)
+        return denoising_losses(model(batch.context), batch.x, noise, self.sigma).mean(-1) / self.sigma**2
 
     def _losses(self, model: ConditionalEnergy, batch: Batch) -> Tensor:
         return self._held_out_losses(model, batch)

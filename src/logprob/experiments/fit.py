@@ -136,8 +136,11 @@ class Fit:
     @property
     def steps_per_epoch(self) -> int:
         """Batches of one pass over the training rows."""
-        train = self.train if self.rows is None else self.rows
-        return math.ceil(len(train.x) / self.phase.batch_size)
+        return math.ceil(len(self._phase_rows.x) / self.phase.batch_size)
+
+    @property
+    def _phase_rows(self) -> Batch:
+        return self.train if self.rows is None else self.rows
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest of training depends on."""
@@ -219,7 +222,7 @@ class Fit:
         return {name: total / rows for name, total in sums.items()}
 
     def _batches(self) -> Iterator[Batch]:
-        train = self.train if self.rows is None else self.rows
+        train = self._phase_rows
         rows, size, augmentation = len(train.x), self.phase.batch_size, self.phase.augmentation
         if self.phase.shuffle:
             order = torch.randperm(rows, generator=self.shuffler).to(train.x.device)

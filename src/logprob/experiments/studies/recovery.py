@@ -30,6 +30,7 @@ Protocol = Literal["audited", "paper"]
 Candidates = Mapping[str, Array]  # features by the name of the stage or the read-out
 
 TARGETS = {"s": "identity", "|s|": "abs", "s^2": "square"}
+TARGET_FILES = {"s": "sources", "|s|": "moduli", "s^2": "squares"}
 MEASURES: tuple[Literal["pearson", "spearman"], ...] = ("pearson", "spearman")
 NULLS: tuple[Literal["rows", "within"], ...] = ("rows", "within")
 SHORT = PublishedSchedule(label_epochs=1, energy_epochs=1, rounds=1, fooling_epochs=1, round_epochs=1)
@@ -212,16 +213,18 @@ class RecoveryStudy(Study):
         """Curves against the rows per segment, and box plots over seeds, for each target."""
         from logprob.experiments.figures.recovery import recovery_boxes, recovery_curves
 
-        files = {"s": "sources", "|s|": "moduli", "s^2": "squares"}
-        shown = self._shown
-        curves = {f"curves-{name}.png": partial(recovery_curves, rows, target, shown) for target, name in files.items()}
-        boxes = {f"boxes-{name}.png": partial(recovery_boxes, rows, target, shown) for target, name in files.items()}
+        shown, files = self._shown, TARGET_FILES.items()
+        curves = {f"curves-{name}.png": partial(recovery_curves, rows, target, shown) for target, name in files}
+        boxes = {f"boxes-{name}.png": partial(recovery_boxes, rows, target, shown) for target, name in files}
         return curves | boxes
 
     def small(self) -> Mapping[str, Any]:
         """One small data set and one seed."""
-        first = {"laws": self.laws[:1], "layers": self.layers[:1], "per_segment": [12], "segments": 3}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in first.items()} | {
+        return {
+            "laws": list(self.laws[:1]),
+            "layers": list(self.layers[:1]),
+            "per_segment": [12],
+            "segments": 3,
             "seeds": 1,
             "fresh": 4,
             "permutations": min(self.permutations, 2),
